@@ -1,0 +1,67 @@
+// The clock around the compiled core. Included after CXXRTL's output; `TOP` names its class.
+// The core is reached through its two byte streams and nothing else.
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+namespace {
+
+struct Device {
+    cxxrtl_design::TOP core;
+    std::deque<uint8_t> to_core;
+    uint64_t cycles = 0;
+
+    // One clock cycle. Returns the byte that left the core, or -1.
+    int cycle() {
+        const bool offered = !to_core.empty();
+        core.p_rx____valid.set<uint8_t>(offered);
+        core.p_rx____payload.set<uint8_t>(offered ? to_core.front() : 0);
+        core.p_clk.set<uint8_t>(0);
+        core.step();
+        const int byte = core.p_tx____valid.get<uint8_t>() ? core.p_tx____payload.get<uint8_t>() : -1;
+        if (offered && core.p_rx____ready.get<uint8_t>())
+            to_core.pop_front();
+        core.p_clk.set<uint8_t>(1);
+        core.step();
+        cycles += 1;
+        return byte;
+    }
+};
+
+}
+
+extern "C" {
+
+Device *tritloom_open() {
+    Device *device = new Device;
+    device->core.p_tx____ready.set<uint8_t>(1);
+    device->core.p_rst.set<uint8_t>(1);
+    device->cycle();
+    device->core.p_rst.set<uint8_t>(0);
+    return device;
+}
+
+void tritloom_close(Device *device) { delete device; }
+
+void tritloom_write(Device *device, const uint8_t *data, size_t size) {
+    device->to_core.insert(device->to_core.end(), data, data + size);
+}
+
+// Runs until a frame has ended, `capacity` bytes came out, or `cycles` went by. Returns the bytes written to `data`.
+size_t tritloom_read(Device *device, uint8_t *data, size_t capacity, uint64_t cycles) {
+    size_t size = 0;
+    while (size < capacity && cycles--) {
+        const int byte = device->cycle();
+        if (byte < 0)
+            continue;
+        data[size++] = uint8_t(byte);
+        if (byte == 0)
+            break;
+    }
+    return size;
+}
+
+uint64_t tritloom_cycles(const Device *device) { return device->cycles; }
+
+}
