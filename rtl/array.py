@@ -1,5 +1,8 @@
 """The systolic array: processing elements, and everything about time that they do not know."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -69,33 +72,25 @@ class Array(wiring.Component):
         rows, cols, stages = geometry.rows, geometry.cols, geometry.tree_stages
         beat, valid = self.beats.payload, self.beats.valid
 
-        # Flags of column c are those of column 0, c beats ago; then they travel down the rows, a register a cycle.
-        first, last = [beat.first & valid], [beat.last & valid]
-        was_first, was_last = beat.first, beat.last
-        for col in range(1, cols):
-            was_first = _held(m, was_first, valid, f"first{col}")
-            was_last  = _held(m, was_last,  valid, f"last{col}")
-            first.append(was_first & valid)
-            last.append(was_last & valid)
-        clear = [_delay(m, flag, 1 + stages + rows - 1, f"clear{col}") for col, flag in enumerate(first)]
-        done  = [_delay(m, flag, 2 + stages + rows - 1, f"done{col}") for col, flag in enumerate(last)]
+        # Bit c: the flag of column c, which is that of column 0, c beats ago. Then the flags travel down the rows, a register a cycle.
+        firsts, lasts = (_history(m, beat[name], cols, valid, name) & valid.replicate(cols) for name in ("first", "last"))
+        clear = _delay(m, firsts, 1 + stages + rows - 1, "clear")
+        done  = _delay(m, lasts,  2 + stages + rows - 1, "done")
 
         moving = _delay(m, valid, rows - 1, "moving")
-        weights = self.weights
+        # `10` becomes 0 here, once for all rows.
+        word = self.weights.as_value()
+        nz = Const(int("01" * (len(word) // 2), 2), len(word))
+        above = word & (nz | ((word & nz) << 1)) & valid.replicate(len(word))
         for row in range(rows):
             active = _delay(m, beat.active[row], 2 + stages + row, f"active{row}")
 
-            below = Signal.like(self.weights, name=f"weights{row}")
-            for col in range(cols):
-                for lane in range(geometry.lanes):
-                    into, out = weights[col][lane], below[col][lane]
-                    with m.If(moving[0] & active[0] if row == 0 else active[row]):
-                        m.d.sync += [out.nz.eq(into.nz), out.neg.eq(into.neg & into.nz)]
-                    with m.Else():
-                        m.d.sync += out.eq(0)
-            weights = below
+            weights = Signal(self.weights.shape(), name=f"weights{row}")
+            m.d.sync += weights.eq(Mux(active[row], above, 0))
+            above = weights.as_value()
 
             acts = self.acts[row]
+            ends = done[2 + stages + row] & active[2 + stages + row].replicate(cols)
             picked = []
             for col in range(cols):
                 if col % geometry.col_pitch == 0:
@@ -104,17 +99,16 @@ class Array(wiring.Component):
                 m.d.comb += [
                     pe.acts.eq(acts),
                     pe.weights.eq(weights[col]),
-                    pe.clear.eq(clear[col][1 + stages + row]),
+                    pe.clear.eq(clear[1 + stages + row][col]),
                 ]
-                ends = done[col][2 + stages + row] & active[2 + stages + row]
-                picked.append((pe.total & ends.replicate(geometry.acc_bits), ends))
+                picked.append(pe.total & ends[col].replicate(geometry.acc_bits))
 
             m.d.sync += [
-                self.sums[row].payload.eq(_any(value for value, _ in picked)),
-                self.sums[row].valid.eq(_any(ends for _, ends in picked)),
+                self.sums[row].payload.eq(reduce(or_, picked)),
+                self.sums[row].valid.eq(ends.any()),
             ]
 
-        m.d.sync += self.tile_done.eq(done[cols - 1][2 + stages + rows - 1])
+        m.d.sync += self.tile_done.eq(done[2 + stages + rows - 1][cols - 1])
         return m
 
 
@@ -126,6 +120,15 @@ def _held(m: Module, value: Value, enable: Value, name: str, **options) -> Signa
     return register
 
 
+def _history(m: Module, flag: Value, beats: int, enable: Value, name: str) -> Value:
+    """`flag` as it is (bit 0) and 1, 2, ... beats ago."""
+    past = Signal(beats - 1, name=f"{name}_past")
+    history = Cat(flag, past)
+    with m.If(enable):
+        m.d.sync += past.eq(history)
+    return history
+
+
 def _delay(m: Module, value: Value, cycles: int, name: str) -> list[Value]:
     """`value` as it is and 1, 2, ... `cycles` cycles ago."""
     taps = [value]
@@ -134,10 +137,3 @@ def _delay(m: Module, value: Value, cycles: int, name: str) -> list[Value]:
         m.d.sync += register.eq(taps[-1])
         taps.append(register)
     return taps
-
-
-def _any(values) -> Value:
-    total = 0
-    for value in values:
-        total = total | value
-    return total

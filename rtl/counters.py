@@ -72,17 +72,18 @@ class Counters(wiring.Component):
         with m.If(self.abort):
             m.d.sync += [tiles.eq(0), self.active.eq(0)]
 
-        counts = self.counters
-        for counter, event in (
-            (counts.cycles,        counted),
-            (counts.busy,          self.issued.busy),
-            (counts.ramp,          self.issued.ramp),
-            (counts.stall_weights, self.issued.stall_weights & counted),
-            (counts.stall_results, self.issued.stall_results & counted),
-            (counts.jobs,          self.job_done),
-            (counts.results,       self.sent),
-            (counts.bad_frames,    self.bad_frame),
-        ):
+        for name, event in {
+            "cycles":        counted,
+            "busy":          self.issued.busy,
+            "ramp":          self.issued.ramp,
+            "stall_weights": self.issued.stall_weights & counted,
+            "stall_results": self.issued.stall_results & counted,
+            "jobs":          self.job_done,
+            "results":       self.sent,
+            "bad_frames":    self.bad_frame,
+        }.items():
+            counter = Signal(len(self.counters[name]), name=name)
+            m.d.comb += self.counters[name].eq(counter)
             with m.If(event):
                 m.d.sync += counter.eq(counter + 1)
         return m

@@ -58,11 +58,13 @@ class Deframer(wiring.Component):
         started = Signal()
         ring_has_room = (write_at + 1)[:len(write_at)] != read_at
 
+        bad = Signal()
         arrival = Signal(Arrival)
         m.d.comb += [
+            bad.eq((run != 0) | (size < HEADER.size + CRC_BYTES) | (size > FRAME_BYTES) | ~check.match_detected),
+            arrival.bad.eq(bad),
+            arrival.size.eq(Mux(bad, 0, size - CRC_BYTES)),
             ended.w_data.eq(arrival),
-            arrival.bad.eq((run != 0) | (size < HEADER.size + CRC_BYTES) | (size > FRAME_BYTES) | ~check.match_detected),
-            arrival.size.eq(Mux(arrival.bad, 0, size - CRC_BYTES)),
             self.arrivals.valid.eq(ended.r_rdy),
             self.arrivals.payload.eq(ended.r_data),
             ended.r_en.eq(self.arrivals.ready),
@@ -85,7 +87,7 @@ class Deframer(wiring.Component):
             with m.If(byte == 0):
                 m.d.comb += ended.w_en.eq(started)
                 m.d.sync += [started.eq(0), size.eq(0), run.eq(0), zero_due.eq(0)]
-                with m.If(arrival.bad):
+                with m.If(bad):
                     m.d.sync += write_at.eq(kept)
                 with m.Else():
                     m.d.sync += [kept.eq(write_at - CRC_BYTES), write_at.eq(write_at - CRC_BYTES)]

@@ -13,17 +13,20 @@ struct Device {
     uint64_t cycles = 0;
 
     // One clock cycle. Returns the byte that left the core, or -1.
+    // A design without combinational feedback (the build insists) needs one evaluation a cycle: it settles the logic before the
+    // rising edge, where the streams are read, and computes the registers after it. The falling edge changes nothing.
     int cycle() {
         const bool offered = !to_core.empty();
         core.p_rx____valid.set<uint8_t>(offered);
         core.p_rx____payload.set<uint8_t>(offered ? to_core.front() : 0);
-        core.p_clk.set<uint8_t>(0);
-        core.step();
+        core.p_clk.set<uint8_t>(1);
+        core.eval();
         const int byte = core.p_tx____valid.get<uint8_t>() ? core.p_tx____payload.get<uint8_t>() : -1;
         if (offered && core.p_rx____ready.get<uint8_t>())
             to_core.pop_front();
-        core.p_clk.set<uint8_t>(1);
-        core.step();
+        core.commit();
+        core.p_clk.set<uint8_t>(0);
+        core.prev_p_clk.set<uint8_t>(0);
         cycles += 1;
         return byte;
     }

@@ -1,0 +1,112 @@
+"""The exceptions that tritloom raises for a person to read: one sentence each, saying what was wrong, what was given and what to do.
+
+They live in one module, and under one base class, so that the command line can turn every one of them into a line and an exit code,
+and a program can catch exactly the failures it can do something about.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ContextError",
+    "DeviceError",
+    "DisconnectedError",
+    "IncompatibleDeviceError",
+    "LinkError",
+    "ModelFileError",
+    "NumericError",
+    "PromptError",
+    "RefusedError",
+    "TransportError",
+    "TritloomError",
+    "UnknownNameError",
+    "UsageError",
+]
+
+
+class TritloomError(Exception):
+    """Base of every error that tritloom raises on purpose."""
+
+
+class UsageError(TritloomError, ValueError):
+    """A value the caller gave is outside what is allowed."""
+
+
+class UnknownNameError(UsageError):
+    """A model, device or option of that name does not exist.
+
+    Parameters
+    ----------
+    kind
+        What was looked for, singular: ``"model"``.
+    name
+        What was given.
+    known
+        The valid names; the nearest are offered first, then all of them are listed.
+    hint
+        One more sentence, such as how to name a file instead.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        nearest = f" Did you mean {' or '.join(near)}?" if near else ""
+        valid = f" Known: {', '.join(names)}." if names else f" There is no {kind} here."
+        super().__init__(f"there is no {kind} named {name!r}.{nearest}{valid}{' ' + hint if hint else ''}")
+        self.kind = kind
+        self.name = name
+        self.nearest = near
+
+
+class ModelFileError(TritloomError):
+    """A model file cannot be read or written: missing, damaged, of another version, or not what its header says."""
+
+
+class PromptError(UsageError):
+    """A prompt or text holds nothing that the model's vocabulary can express."""
+
+
+class ContextError(UsageError):
+    """More tokens were asked for than the model's context holds."""
+
+
+class NumericError(TritloomError):
+    """A model's float arithmetic overflowed, so its logits mean nothing."""
+
+
+class DeviceError(TritloomError):
+    """Something is wrong with a device or the way to it."""
+
+
+class TransportError(DeviceError):
+    """The way to a device cannot be opened, or fails."""
+
+
+class DisconnectedError(TransportError):
+    """The way to a device is gone: unplugged, closed by the other side, or closed here."""
+
+
+class LinkError(DeviceError):
+    """A device does not answer, or not sensibly, although it was asked again."""
+
+
+class RefusedError(LinkError):
+    """A device took a command in good order and refused it.
+
+    Parameters
+    ----------
+    message
+        The sentence.
+    code
+        Why: a `tritloom.rtl.wire.Error`, or the bare number if it is none.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class IncompatibleDeviceError(DeviceError):
+    """A device answers, but speaks another version of the protocol or has another geometry than it must have."""

@@ -1,0 +1,37 @@
+"""What the runtime asks of an accelerator, and no more: anything that multiplies int8 by ternary exactly will do.
+
+`tritloom.host.connect` gives one that talks to a device; the golden model in numpy is another.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["Accelerator", "LoadedMatrix"]
+
+
+class LoadedMatrix(Protocol):
+    """A ternary matrix that lies on an accelerator."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Out features ``N`` and in features ``K``."""
+        ...
+
+    def unload(self) -> None:
+        """Free the memory it takes there."""
+        ...
+
+
+class Accelerator(Protocol):
+    """Exact products of int8 activations and ternary weights."""
+
+    def load(self, w: np.ndarray, /) -> LoadedMatrix:
+        """Put ``w``, ``(N, K)`` int8 in {-1, 0, 1}, on the accelerator."""
+        ...
+
+    def matmul(self, w: LoadedMatrix, x: np.ndarray, /) -> np.ndarray:
+        """``x @ w.T`` for ``x`` ``(M, K)`` int8: ``(M, N)`` int32, exact for every input."""
+        ...

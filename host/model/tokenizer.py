@@ -1,0 +1,151 @@
+"""Text to token ids and back.
+
+There is one kind so far, one character a token. A model file names the kind it needs, so that more can join without a new format.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tritloom.host.errors import PromptError, UsageError
+
+__all__ = ["CharTokenizer", "Encoding", "tokenizer_from_dict"]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A text as token ids, with what could not be said in them.
+
+    Parameters
+    ----------
+    ids
+        ``(T,)`` int64.
+    dropped
+        The characters outside the vocabulary, in the text's order, each as often as it occurred. They are left out of `ids`.
+    """
+
+    ids: np.ndarray
+    dropped: str = ""
+
+    @property
+    def note(self) -> str | None:
+        """One sentence on what was dropped, or ``None``."""
+        if not self.dropped:
+            return None
+        counts = Counter(self.dropped)
+        shown = ", ".join(f"{char!r}" + (f" ({count} times)" if count > 1 else "") for char, count in counts.most_common(8))
+        more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+        count = "1 character" if len(self.dropped) == 1 else f"{len(self.dropped)} characters"
+        return f"dropped {count} that the model's vocabulary does not have: {shown}{more}"
+
+
+class CharTokenizer:
+    """One token a character.
+
+    Parameters
+    ----------
+    characters
+        The vocabulary; a character's place in it is its id.
+    end
+        The character that ends a text, if the model was trained with one: generation stops at it and does not print it.
+
+    Raises
+    ------
+    UsageError
+        (a ``ValueError``) when the vocabulary is empty or repeats a character, or `end` is not in it.
+    """
+
+    kind = "characters"
+
+    def __init__(self, characters: str, end: str | None = None) -> None:
+        if not isinstance(characters, str) or not characters:
+            raise UsageError(f"`characters` must be a non-empty string, not {characters!r}")
+        repeated = [char for char, count in Counter(characters).items() if count > 1]
+        if repeated:
+            raise UsageError(f"`characters` must not repeat a character, and {repeated[0]!r} is there twice")
+        if end is not None and (not isinstance(end, str) or len(end) != 1 or end not in characters):
+            raise UsageError(f"`end` must be one of the vocabulary's characters, not {end!r}")
+        self.characters = characters
+        self.end = end
+        self._ids = {char: i for i, char in enumerate(characters)}
+
+    def __repr__(self) -> str:
+        return f"CharTokenizer({self.characters!r}, end={self.end!r})"
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens."""
+        return len(self.characters)
+
+    @property
+    def end_id(self) -> int | None:
+        """The id that ends a text, if there is one."""
+        return None if self.end is None else self._ids[self.end]
+
+    @property
+    def start_id(self) -> int:
+        """The id an empty prompt starts from: the newline, after which a text may begin.
+
+        Raises
+        ------
+        PromptError
+            When the vocabulary has no newline.
+        """
+        if "\n" not in self._ids:
+            raise PromptError("the prompt is empty, and the model's vocabulary has no newline to start from: give at least one character")
+        return self._ids["\n"]
+
+    def encode(self, text: str) -> Encoding:
+        """The ids of a text; characters outside the vocabulary are dropped and listed.
+
+        Raises
+        ------
+        PromptError
+            When the text is not empty and none of its characters is in the vocabulary.
+        """
+        ids = self._ids
+        known = np.array([ids[char] for char in text if char in ids], dtype=np.int64)
+        dropped = "".join(char for char in text if char not in ids) if len(known) < len(text) else ""
+        if dropped and not len(known):
+            raise PromptError(
+                f"none of the text's {len(text)} characters ({text[:20]!r}{'...' if len(text) > 20 else ''}) is in the model's vocabulary; "
+                f"it knows {self.characters!r}"
+            )
+        return Encoding(known, dropped)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids, each from 0 to ``vocab_size - 1``."""
+        return "".join(self.characters[i] for i in ids)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form in which a model file holds it."""
+        end = {} if self.end is None else {"end": self.end}
+        return {"kind": self.kind, "characters": self.characters} | end
+
+
+def tokenizer_from_dict(values: Mapping[str, Any]) -> CharTokenizer:
+    """The tokenizer a model file describes.
+
+    Parameters
+    ----------
+    values
+        ``{"kind": "characters", "characters": "...", "end": "..."}``, the last one optional.
+
+    Raises
+    ------
+    UsageError
+        (a ``ValueError``) when the kind or a key is unknown, or a value will not do.
+    """
+    kind = values.get("kind")
+    if kind != CharTokenizer.kind:
+        raise UsageError(f"the tokenizer's kind must be {CharTokenizer.kind!r}, not {kind!r}")
+    unknown = sorted(set(values) - {"kind", "characters", "end"})
+    if unknown:
+        raise UsageError(f"the tokenizer has the unknown key {unknown[0]!r}")
+    if "characters" not in values:
+        raise UsageError("the tokenizer lacks the key 'characters'")
+    return CharTokenizer(values["characters"], values.get("end"))

@@ -1,0 +1,200 @@
+"""The device `sim`: the gateware itself, compiled, beat by beat.
+
+Amaranth makes C++ of the core (CXXRTL), a C++ compiler makes a shared library of that, and the library is kept, named by everything it
+depends on. The device is spoken to through its two byte streams only, so whatever works here is what a board would do.
+"""
+
+import ctypes
+import hashlib
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from tritloom.host.errors import DisconnectedError, TransportError, UsageError
+from tritloom.host.transport import Transport
+from tritloom.rtl.geometry import Geometry
+
+__all__ = ["CompiledDevice", "build", "find_compiler", "missing", "open_sim"]
+
+_log = logging.getLogger("tritloom.sim")
+
+_HARNESS = Path(__file__).with_name("harness.cpp")
+_SOURCES = Path(sys.modules[Geometry.__module__].__file__).parent
+
+#: NDEBUG: an address past a memory's end, which a host can ask for, is ignored as in hardware instead of ending the process.
+#: The two optimisations left out cost a third of the compile time and bring nothing that can be measured.
+_FLAGS = ["-std=c++17", "-O2", "-fno-tree-pre", "-fno-gcse", "-DNDEBUG", "-DCXXRTL_NDEBUG", "-w", "-shared", "-fPIC"]
+
+#: Cycles run between two looks at the clock on the wall.
+_CYCLES_AT_ONCE = 20_000
+
+_NO_COMPILER = (
+    "the device `sim` needs a C++ compiler and there is none: install one (such as Debian's g++), "
+    "or one that pip brings: pip install 'tritloom[compiler]'"
+)
+
+
+class CompiledDevice(Transport):
+    """The compiled core and its clock, which runs only inside `read`.
+
+    Parameters
+    ----------
+    library : Path
+        As `build` makes it.
+    """
+
+    name = "sim"
+    flow_controlled = True
+
+    def __init__(self, library: Path):
+        self._library = lib = ctypes.CDLL(str(library))
+        lib.tritloom_open.restype = ctypes.c_void_p
+        lib.tritloom_close.argtypes = [ctypes.c_void_p]
+        lib.tritloom_write.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+        lib.tritloom_read.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+        lib.tritloom_read.restype = ctypes.c_size_t
+        lib.tritloom_cycles.argtypes = [ctypes.c_void_p]
+        lib.tritloom_cycles.restype = ctypes.c_uint64
+        self._buffer = ctypes.create_string_buffer(4096)
+        self._device = lib.tritloom_open()
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since the device was opened, idle ones included."""
+        return self._library.tritloom_cycles(self._open())
+
+    def write(self, data: bytes) -> None:
+        self._library.tritloom_write(self._open(), data, len(data))
+
+    def read(self, timeout_s: float) -> bytes:
+        """Run the clock until a frame has come out, or for `timeout_s` seconds (at least 20,000 cycles)."""
+        device = self._open()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            size = self._library.tritloom_read(device, self._buffer, len(self._buffer), _CYCLES_AT_ONCE)
+            if size:
+                return ctypes.string_at(self._buffer, size)
+            if time.monotonic() >= deadline:
+                return b""
+
+    def close(self) -> None:
+        if self._device is not None:
+            self._library.tritloom_close(self._device)
+            self._device = None
+
+    def _open(self) -> int:
+        if self._device is None:
+            raise DisconnectedError("the device `sim` was closed here")
+        return self._device
+
+
+def open_sim(address: str = "", geometry: Geometry | None = None) -> CompiledDevice:
+    """The gateware, compiled, beat by beat.
+
+    Parameters
+    ----------
+    address : str
+        Must be empty.
+    geometry : Geometry, optional
+        The default geometry if none is given.
+
+    Raises
+    ------
+    UsageError
+        If there is an address.
+    TransportError
+        If there is no C++ compiler, or it fails.
+    """
+    if address:
+        raise UsageError(f"the device `sim` has no address, so nothing may follow it, not {address!r}")
+    return CompiledDevice(build(geometry or Geometry()))
+
+
+def missing() -> str | None:
+    """What has to be installed before `sim` can be opened, if anything."""
+    return None if find_compiler() else _NO_COMPILER
+
+
+def find_compiler() -> list[str] | None:
+    """Command of the C++ compiler: ``$CXX``, clang++, g++, or the one in the ``ziglang`` package."""
+    if named := os.environ.get("CXX"):
+        return shlex.split(named)
+    for name in ("clang++", "g++"):
+        if path := shutil.which(name):
+            return [path]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "c++"]
+    return None
+
+
+def build(geometry: Geometry) -> Path:
+    """Compile the core, unless that was done before.
+
+    Returns
+    -------
+    Path
+        Shared library, in the user's cache folder.
+
+    Raises
+    ------
+    TransportError
+        If there is no C++ compiler, or it fails.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        raise TransportError(_NO_COMPILER)
+    folder = user_cache_path("tritloom") / "sim"
+    library = folder / f"core-{str(geometry).replace(',', 'x')}-{_digest(geometry, compiler)}.so"
+    if library.exists():
+        return library
+    _log.info("Compiling the array %s (once; half a minute)", geometry)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch, library.name)
+        source = Path(scratch, "core.cpp")
+        text, include = _cxxrtl(geometry)
+        source.write_text(f"{text}\n#define TOP p_top\n{_HARNESS.read_text()}")
+        command = [*compiler, *_FLAGS, f"-I{include}", str(source), "-o", str(made)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} cannot be started: {error.strerror}. {_NO_COMPILER}") from error
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} failed on the simulated core: {last[0]}")
+        made.replace(library)
+    return library
+
+
+def _digest(geometry: Geometry, compiler: list[str]) -> str:
+    """Name for all that a library depends on."""
+    digest = hashlib.sha256()
+    for path in [*sorted(_SOURCES.glob("*.py")), _HARNESS, Path(__file__)]:
+        digest.update(path.read_bytes())
+    digest.update(repr((geometry, compiler, _FLAGS, version("amaranth"), sys.platform, os.uname().machine)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _cxxrtl(geometry: Geometry) -> tuple[str, Path]:
+    """The core in C++, and the folder of the headers it includes."""
+    # Amaranth takes a second to import, and is not needed when the library is there.
+    from amaranth._toolchain.yosys import find_yosys
+    from amaranth.back import rtlil
+
+    from tritloom.rtl.core import Core
+
+    yosys = find_yosys(lambda version: version >= (0, 10))
+    # amaranth.back.cxxrtl does the same but for -g0, which leaves out the debug information: half of the text and of the compile time.
+    # A warning (of combinational feedback, which the harness could not clock) is an error here.
+    text = yosys.run(["-q", "-"], f"read_rtlil <<rtlil\n{rtlil.convert(Core(geometry), emit_src=False)}\nrtlil\nwrite_cxxrtl -g0\n")
+    return text, yosys.data_dir() / "include" / "backends" / "cxxrtl" / "runtime"

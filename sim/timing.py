@@ -1,0 +1,186 @@
+"""The cycle model: what the gateware's counters say of a batch of jobs, computed without simulating it.
+
+It follows tiles and results, not bits: when the sequencer may start a tile, when the columns finish, when the packer and the framer let
+the sums go. The link is taken to accept a byte in every cycle, as it does behind the compiled RTL; a slower link adds `stall_results`
+(and `stall_weights` where weights are streamed). A test holds it to the RTL, counter by counter.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.wire import CRC_BYTES, HEADER, RESULT, RESULT_BYTES
+
+__all__ = ["JobShape", "Span", "batch"]
+
+#: Cycles of the command processor between the last word of one STREAM frame and the first byte of the next one's words: end, reply (2),
+#: wait, operation, sequence number, check.
+_STREAM_GAP = 7
+
+#: Cycles between a frame's last byte at the framer and its first byte on the link, in which the CRC follows and the code bytes are closed.
+_CLOSE = CRC_BYTES + 2
+
+
+@dataclass(frozen=True)
+class JobShape:
+    """What of a job matters to time.
+
+    Parameters
+    ----------
+    n, k, rows, result_bytes : int
+        As in `wire.JOB`.
+    frames : tuple of int
+        Words in each STREAM frame that brought its weights, none for a job from the store. The frames are taken to follow one another
+        without a pause.
+    """
+
+    n: int
+    k: int
+    rows: int
+    result_bytes: int
+    frames: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Span:
+    """Counters of a batch, as differences of `wire.COUNTERS`."""
+
+    cycles: int
+    busy: int
+    ramp: int
+    stall_weights: int
+    stall_results: int
+    jobs: int
+    results: int
+
+
+@dataclass
+class _Tile:
+    """A tile on its way: its job, its beats, and how many of its columns are outputs of the matrix."""
+
+    job: JobShape
+    beats: int
+    cols: int
+    first: bool      # of its job
+    final: bool      # of its job
+    fetched: int = 0         # cycle in which its first beat could be issued, if nothing held it up
+    started: int = 0         # cycle in which it was
+    column: list[int] | None = None    # cycle in which each column's last beat was issued
+
+
+@lru_cache(maxsize=4096)
+def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Span:
+    """Counters of jobs that start as one batch on an idle device.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    jobs : tuple of JobShape
+        In order. At least one.
+    """
+    tiles = [tile for job in jobs for tile in _tiles(geometry, job)]
+    freed = _freed(geometry, tiles)
+    freed_at: list[int] = []
+    arrivals: Iterator[int] | None = None
+    stall_weights = stall_results = 0
+    cycle = 0    # of the next beat, if nothing holds it up
+
+    for i, tile in enumerate(tiles):
+        if tile.first:
+            arrivals = _arrivals(geometry, tile.job, cycle) if tile.job.frames else None
+        tile.fetched = room = cycle
+        if i >= geometry.tiles_in_flight:
+            while len(freed_at) <= i - geometry.tiles_in_flight:
+                freed_at.append(next(freed))
+            room = max(cycle, freed_at[i - geometry.tiles_in_flight] + 1)
+        stall_results += room - cycle
+        cycle = room
+
+        beats = tile.beats + (geometry.ramp if tile.final else 0)
+        issued = []
+        for beat in range(beats) if arrivals else ():
+            come = next(arrivals)
+            if i or beat:    # before the first beat nothing is counted
+                stall_weights += max(0, come - cycle)
+            cycle = max(cycle, come)
+            issued.append(cycle)
+            cycle += 1
+        if not arrivals:
+            issued = range(cycle, cycle + beats)
+            cycle += beats
+        tile.started = issued[0]
+        # Column c of the tile before ended c beats into this one; if there was none before, its own ramp did it.
+        if not tile.first:
+            tiles[i - 1].column += issued[:geometry.ramp]
+        tile.column = list(issued[tile.beats - 1:])
+        if tile.final:
+            cycle += 1    # the next job is fetched
+
+    last = tiles[-1].column[-1] + geometry.latency + geometry.rows
+    return Span(
+        cycles=last - tiles[0].started + 1,
+        busy=sum(tile.beats for tile in tiles),
+        ramp=geometry.ramp * len(jobs),
+        stall_weights=stall_weights,
+        stall_results=stall_results,
+        jobs=len(jobs),
+        results=sum(job.n * job.rows for job in jobs),
+    )
+
+
+def _tiles(geometry: Geometry, job: JobShape) -> Iterator[_Tile]:
+    count = geometry.tiles(job.n)
+    for i in range(count):
+        yield _Tile(job, geometry.beats(job.k), min(geometry.cols, job.n - i * geometry.cols), first=i == 0, final=i == count - 1)
+
+
+def _arrivals(geometry: Geometry, job: JobShape, start: int) -> Iterator[int]:
+    """Cycles in which a streamed job's words can first be used: a byte a cycle, one more to store the word, and the gaps."""
+    cycle = start
+    for words in job.frames:
+        for _ in range(words):
+            yield cycle
+            cycle += geometry.word_bytes + 1
+        cycle += _STREAM_GAP
+
+
+def _freed(geometry: Geometry, tiles: list[_Tile]) -> Iterator[int]:
+    """For each tile, the cycle in which the last of its sums is taken from the result FIFOs.
+
+    A generator that runs as far behind as the sequencer is ahead: it reads tile i when tile i + 1 has been issued.
+    """
+    header = HEADER.size + RESULT.size
+    now = 0                        # cycle in which the packer can next hand on a byte
+    taken = [0] * geometry.rows    # cycle in which a row's FIFO last gave a sum
+    halves = [0, 0]                # from when each half of the framer's buffer can be filled
+    open_at = 0                    # from when the framer takes the next frame's bytes
+    send_at = 0                    # from when the framer can start to send the next frame
+    room = 0                       # result bytes left in the frame
+
+    for tile in tiles:
+        job = tile.job
+        if tile.first:
+            now = max(now + 2, tile.fetched + 2)    # two cycles to fetch the job's description, which came with the job
+            left = job.n * job.rows * job.result_bytes
+        for col in range(geometry.cols):
+            for row in range(job.rows):
+                # Register at the array's input, the array, and two cycles through an empty FIFO.
+                present = max(tile.column[col] + 1 + geometry.latency + row + 2, taken[row] + 1)
+                for _ in range(job.result_bytes if col < tile.cols else 0):
+                    if not room:
+                        room = RESULT_BYTES
+                        now = max(now, open_at) + header
+                    now = max(now, present) + 1
+                    room -= 1
+                    left -= 1
+                    if not room or not left:
+                        start = max(now - 1 + _CLOSE, send_at)
+                        send_at = start + header + RESULT_BYTES - room + CRC_BYTES + 2
+                        halves = [halves[1], send_at]
+                        open_at = max(now - 1 + _CLOSE, halves[0])
+                        room = 0
+                if col >= tile.cols:
+                    now = max(now, present) + 1
+                taken[row] = now - 1
+        yield now - 1
