@@ -11,7 +11,8 @@ with connect("sim") as acc:
 ```
 """
 
-from tritloom.host.driver import Accelerator, Counters, Matrix, connect
+from tritloom.host.counters import Counters
+from tritloom.host.driver import Accelerator, Matrix, connect
 from tritloom.host.errors import (
     ContextError,
     DeviceError,

@@ -7,52 +7,25 @@ that its caller sees matrices and numbers only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 
 import numpy as np
+
+from tritloom.host.counters import Counters
 from tritloom.host.errors import DisconnectedError, IncompatibleDeviceError, UsageError
 from tritloom.host.link import Command, Link
 from tritloom.host.packing import pack_acts, pack_weights, result_bytes, unpack_results
+from tritloom.host.space import Space
 from tritloom.host.transport import open_transport
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import COUNTERS, JOB, PAYLOAD_BYTES, WRITE, Destination, Engine, Memory, Op, Source, Weights
 
-__all__ = ["Accelerator", "Counters", "Matrix", "connect"]
+__all__ = ["Accelerator", "Matrix", "connect"]
 
 #: Largest K whose results surely fit int32: 128 * K must stay below 2**31.
 _DEEPEST = ((1 << 31) - 1) // 128
-
-
-@dataclass(frozen=True)
-class Counters:
-    """A device's counters (`tritloom.rtl.wire.COUNTERS` says what each counts). They wrap at 2**32: subtract two readings."""
-
-    cycles: int
-    busy: int
-    ramp: int
-    stall_weights: int
-    stall_results: int
-    jobs: int
-    results: int
-    bad_frames: int
-
-    def __sub__(self, earlier: Counters) -> Counters:
-        """What was counted since `earlier`, if less than 2**32 of each."""
-        if not isinstance(earlier, Counters):
-            return NotImplemented
-        return Counters(*((getattr(self, field.name) - getattr(earlier, field.name)) & 0xFFFFFFFF for field in fields(self)))
-
-    @property
-    def utilization(self) -> float:
-        """Share of the cycles in which the array took a tile's weights; 0 if there were none."""
-        return self.busy / self.cycles if self.cycles else 0.0
-
-    @property
-    def drain(self) -> int:
-        """Cycles in which nothing was issued and sums were still on their way out, or one job followed another."""
-        return self.cycles - self.busy - self.ramp - self.stall_weights - self.stall_results
 
 
 @dataclass(eq=False)
@@ -97,31 +70,6 @@ class Matrix:
         self._parts = []
 
 
-class _Space:
-    """First-fit allocation of a range of words."""
-
-    def __init__(self, size: int) -> None:
-        self._gaps = [(0, size)] if size else []    # (start, end), in order, never touching
-
-    def take(self, size: int) -> int | None:
-        """Start of `size` words now taken, or None if no gap is that large."""
-        for i, (start, end) in enumerate(self._gaps):
-            if end - start >= size:
-                self._gaps[i:i + 1] = [(start + size, end)] if end - start > size else []
-                return start
-        return None
-
-    def give(self, start: int, size: int) -> None:
-        """Give back what `take` gave."""
-        merged: list[tuple[int, int]] = []
-        for gap in sorted([*self._gaps, (start, start + size)]):
-            if merged and merged[-1][1] == gap[0]:
-                merged[-1] = (merged[-1][0], gap[1])
-            else:
-                merged.append(gap)
-        self._gaps = merged
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     """One job of a queue, and where its results belong."""
@@ -152,7 +100,7 @@ class Accelerator:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.geometry = link.geometry
-        self._space = _Space(self.geometry.resident_words)
+        self._space = Space(self.geometry.resident_words)
         self._jobs = 0
         self._closed = False
 

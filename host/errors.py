@@ -12,6 +12,7 @@ from collections.abc import Iterable
 __all__ = [
     "ContextError",
     "DeviceError",
+    "DeviceResetError",
     "DisconnectedError",
     "IncompatibleDeviceError",
     "LinkError",
@@ -106,6 +107,10 @@ class RefusedError(LinkError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class DeviceResetError(LinkError):
+    """A device lost what was loaded into it: it was reset, or another program used it."""
 
 
 class IncompatibleDeviceError(DeviceError):

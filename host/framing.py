@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 
 from cobs import cobs
+
 from tritloom.rtl.wire import CRC_BYTES, FRAME_BYTES, HEADER, PAYLOAD_BYTES
 
 __all__ = ["DELIMITER", "Decoder", "Frame", "encode", "encoded_bytes"]

@@ -7,13 +7,13 @@ acknowledged. Memories keep their contents over that, so an acknowledged write n
 
 from __future__ import annotations
 
-import os
+import secrets
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tritloom.host.errors import IncompatibleDeviceError, LinkError, RefusedError, TransportError, UsageError
+from tritloom.host.errors import DeviceResetError, IncompatibleDeviceError, LinkError, RefusedError, TransportError, UsageError
 from tritloom.host.framing import DELIMITER, Decoder, Frame, encode, encoded_bytes
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
@@ -106,7 +106,7 @@ class Link:
         self._timeout_s = timeout_s
         self._attempts = retries + 1
         self._decoder = Decoder()
-        self._nonce = int.from_bytes(os.urandom(4), "little")
+        self._nonces: set[int] = set()    # of this link's SYNCs
         self._seq = 0
         self._synced = False
         self.bytes_sent = 0
@@ -187,16 +187,21 @@ class Link:
         return geometry, rx_bytes
 
     def _resynchronise(self) -> None:
-        geometry, _ = _identify(self.name, self._sync())
+        payload = self._sync()
+        geometry, _ = _identify(self.name, payload)
         if geometry != self.geometry:
             raise IncompatibleDeviceError(
                 f"{self.name}: the device became another one (geometry {geometry} instead of {self.geometry}): connect again")
+        if IDENTITY.unpack(payload)["previous"] not in self._nonces:
+            raise DeviceResetError(
+                f"{self.name}: the device was reset, or used by another program, so the weights loaded into it are lost: connect again")
 
     def _sync(self) -> bytes:
         """Synchronise; return the payload of the IDENTITY. Everything the device sent before it is dropped."""
-        self._nonce = (self._nonce + 1) & 0xFFFFFFFF
-        self._seq = os.urandom(1)[0]
-        nonce = SYNC.pack(nonce=self._nonce)
+        number = secrets.randbelow((1 << 32) - 1) + 1
+        self._nonces.add(number)
+        self._seq = secrets.randbelow(256)
+        nonce = SYNC.pack(nonce=number)
         self._write(_PREAMBLE + encode(Op.SYNC, self._seq, nonce))
         self._seq = (self._seq + 1) & 0xFF
         deadline = time.monotonic() + self._timeout_s

@@ -7,6 +7,7 @@ beats behind column 0 and takes the chunk of activations that is passing by, so 
 from __future__ import annotations
 
 import numpy as np
+
 from tritloom.rtl.geometry import Geometry
 
 __all__ = ["pack_acts", "pack_weights", "result_bytes", "unpack_results"]

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .deframer import Arrival, Deframer
+from .deframer import Arrival
 from .framer import Byte
 from .geometry import Geometry
 from .layouts import job_layout, struct
@@ -14,6 +14,7 @@ from .wire import (
     IDENTITY,
     JOB,
     PAYLOAD_BYTES,
+    RX_BYTES,
     SYNC,
     VERSION,
     WRITE,
@@ -92,6 +93,7 @@ class Commands(wiring.Component):
         record = Signal(8 * max(record.size for record in _RECORDS.values()))
         record_left = Signal(range(max(record.size for record in _RECORDS.values()) + 1))
         reply, code = Signal(8), Signal(8)
+        session = Signal(32)      # nonce of the last SYNC, 0 if there was none since the reset
 
         word_bytes = max(geometry.word_bytes, geometry.lanes)
         word = Signal(8 * word_bytes)
@@ -170,6 +172,8 @@ class Commands(wiring.Component):
                         m.d.comb += sized.eq(left == 0)
                 with m.If(~known):
                     fail(Error.UNKNOWN)
+                with m.Elif((op != Op.SYNC) & (session == 0)):    # any number would look like an old one's repeat, or the next
+                    fail(Error.SEQUENCE)
                 with m.Elif((op != Op.SYNC) & (behind != 0) & (behind <= 128)):
                     m.d.sync += reply.eq(Op.ACK)
                     m.next = "Discard"
@@ -269,7 +273,7 @@ class Commands(wiring.Component):
                 ]
                 good = (
                     (job.engine == Engine.ARRAY) & (job.source == Source.ACTS) & (job.destination == Destination.LINK)
-                    & (job.weights <= max(Weights)) & (job.hold <= 1)
+                    & (job.weights <= max(Weights)) & (job.hold <= (job.weights != Weights.STREAM))
                     & (job.rows != 0) & (job.rows <= geometry.rows)
                     & (job.result_bytes != 0) & (job.result_bytes <= 4)
                     & (job.k != 0) & (job.k <= geometry.depth) & (job.n != 0)
@@ -293,7 +297,8 @@ class Commands(wiring.Component):
 
             with m.State("Reply"):
                 position = Signal(range(HEADER.size + max(IDENTITY.size, COUNTERS.size)))
-                texts = {Op.ACK: [], Op.ERROR: [code, expected], Op.COUNTS: _bytes(self.counters), Op.IDENTITY: self._identity(record)}
+                texts = {Op.ACK: [], Op.ERROR: [code, expected], Op.COUNTS: _bytes(self.counters),
+                         Op.IDENTITY: self._identity(fields(SYNC).nonce, session)}
                 m.d.comb += self.replies.valid.eq(1)
                 for text_op, text in texts.items():
                     with m.If(reply == text_op):
@@ -305,16 +310,18 @@ class Commands(wiring.Component):
                     m.d.sync += position.eq(position + 1)
                     with m.If(self.replies.payload.last):
                         m.d.sync += position.eq(0)
+                        with m.If(reply == Op.IDENTITY):
+                            m.d.sync += session.eq(fields(SYNC).nonce)
                         m.next = "Wait"
         return m
 
-    def _identity(self, record: Value) -> list:
+    def _identity(self, nonce: Value, previous: Value) -> list[Value]:
         geometry = self._geometry
         known = {name: getattr(geometry, name) for name in
                  ("rows", "cols", "lanes", "col_pitch", "tree_pitch", "depth", "weight_words", "stream_words", "queue", "digest")}
-        known |= {"version": VERSION, "rx_bytes": Deframer.RING_BYTES - 1}
-        values = [struct(SYNC)(record[-8 * SYNC.size:]).nonce if field.name == "nonce" else Const(known[field.name], field.bits)
-                  for field in IDENTITY.fields]
+        known |= {"version": VERSION, "rx_bytes": RX_BYTES}
+        told = {"nonce": nonce, "previous": previous}
+        values = [told[field.name] if field.name in told else Const(known[field.name], field.bits) for field in IDENTITY.fields]
         return _bytes(Cat(*values))
 
 

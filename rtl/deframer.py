@@ -5,7 +5,7 @@ from amaranth.lib import crc, data, fifo, memory, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
-from .wire import CRC_BYTES, FRAME_BYTES, HEADER
+from .wire import CRC_BYTES, FRAME_BYTES, HEADER, RX_BYTES
 
 __all__ = ["Arrival", "Deframer"]
 
@@ -33,10 +33,10 @@ class Deframer(wiring.Component):
         Their bytes, without gaps between frames.
     """
 
-    #: Bytes of the ring: room for one frame in use and more on the way.
-    RING_BYTES = 1024
-    #: Ended frames that may wait, good or bad.
-    ARRIVALS = 16
+    #: Bytes of the ring, one of which stays free.
+    RING_BYTES = RX_BYTES + 1
+    #: Ended frames that may wait, good or bad: as many as `RX_BYTES` of the shortest ones.
+    ARRIVALS = RING_BYTES // (HEADER.size + CRC_BYTES + 2)
 
     link: In(stream.Signature(8))
     arrivals: Out(stream.Signature(Arrival))

@@ -10,6 +10,7 @@ COBS adds exactly one byte, so a frame's time on the wire does not depend on its
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 __all__ = [
     "COUNTERS",
@@ -23,6 +24,7 @@ __all__ = [
     "RECORDS",
     "RESULT",
     "RESULT_BYTES",
+    "RX_BYTES",
     "SYNC",
     "VERSION",
     "WRITE",
@@ -42,6 +44,9 @@ VERSION = 1
 
 #: Longest frame before COBS, CRC included: COBS then needs one code byte whatever the data.
 FRAME_BYTES = 254
+
+#: Bytes of commands that a device buffers: what a host without flow control may have unanswered.
+RX_BYTES = 1023
 
 #: Bytes of the CRC-32 (ISO-HDLC, the one of Ethernet and zlib) at a frame's end, least significant first.
 CRC_BYTES = 4
@@ -125,7 +130,7 @@ class Record:
     doc: str
     fields: tuple[Field, ...]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of the packed record."""
         return sum(field.bits for field in self.fields) // 8
@@ -173,7 +178,7 @@ HEADER = Record("Header", "Start of every frame.", (
 ))
 
 SYNC = Record("SYNC", "Aborts all jobs, sets the sequence number, asks who is there. Accepted with any sequence number.", (
-    Field("nonce", 32, "echoed in the identity, so that an old reply is not taken for the new one"),
+    Field("nonce", 32, "not 0; echoed in the identity, so that an old reply is not taken for the new one"),
 ))
 
 WRITE = Record("WRITE", "Writes whole words, which follow, into a memory. Refused while a job waits or runs.", (
@@ -187,7 +192,7 @@ JOB = Record("JOB", "Queues a multiplication. Its results are the reply.", (
     Field("source", 8, "`Source` of the vectors"),
     Field("destination", 8, "`Destination` of the results"),
     Field("weights", 8, "`Weights`: from the store, or streamed in the frames that follow"),
-    Field("hold", 8, "1: wait until a job with 0 has come (so that a queue starts as one)"),
+    Field("hold", 8, "1: wait until a job with 0 has come (so that a queue starts as one); not with streamed weights"),
     Field("rows", 8, "vectors, from 1 to the geometry's rows"),
     Field("result_bytes", 8, "bytes of each result, from 1 to 4, two's complement; the host picks what holds them"),
     Field("acts_at", 16, "address of the vectors in the activation buffer, in words"),
@@ -219,6 +224,7 @@ IDENTITY = Record("IDENTITY", "Reply to SYNC: what the device is.", (
     Field("queue", 8, "geometry"),
     Field("rx_bytes", 16, "bytes of commands the device buffers: what a host without flow control may have unanswered"),
     Field("digest", 64, "digest of the geometry"),
+    Field("previous", 32, "nonce of the SYNC before, 0 after a reset: another than the host's own means that the memories are not its own"),
 ))
 
 COUNTERS = Record("COUNTS", "Reply to COUNTERS. Every counter wraps at 2**32 and is never cleared; the host takes differences.", (
@@ -227,7 +233,7 @@ COUNTERS = Record("COUNTS", "Reply to COUNTERS. Every counter wraps at 2**32 and
     Field("ramp", 32, "of these: beats that only finish the columns behind the first"),
     Field("stall_weights", 32, "of these: cycles in which a streamed weight had not come"),
     Field("stall_results", 32, "of these: cycles in which earlier results had not left"),
-    Field("jobs", 32, "jobs whose last result left the array"),
+    Field("jobs", 32, "jobs whose results were all sent"),
     Field("results", 32, "results sent"),
     Field("bad_frames", 32, "frames that were malformed, truncated or failed the CRC"),
 ))

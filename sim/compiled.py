@@ -32,8 +32,7 @@ _HARNESS = Path(__file__).with_name("harness.cpp")
 _SOURCES = Path(sys.modules[Geometry.__module__].__file__).parent
 
 #: NDEBUG: an address past a memory's end, which a host can ask for, is ignored as in hardware instead of ending the process.
-#: The two optimisations left out cost a third of the compile time and bring nothing that can be measured.
-_FLAGS = ["-std=c++17", "-O2", "-fno-tree-pre", "-fno-gcse", "-DNDEBUG", "-DCXXRTL_NDEBUG", "-w", "-shared", "-fPIC"]
+_FLAGS = ["-std=c++17", "-O2", "-DNDEBUG", "-DCXXRTL_NDEBUG", "-w", "-shared", "-fPIC"]
 
 #: Cycles run between two looks at the clock on the wall.
 _CYCLES_AT_ONCE = 20_000

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
+
 from tritloom.host.errors import DisconnectedError, UsageError
 from tritloom.host.framing import Decoder, Frame, encode
 from tritloom.host.transport import Transport
@@ -24,6 +26,7 @@ from tritloom.rtl.wire import (
     JOB,
     RESULT,
     RESULT_BYTES,
+    RX_BYTES,
     SYNC,
     VERSION,
     WRITE,
@@ -35,11 +38,9 @@ from tritloom.rtl.wire import (
     Source,
     Weights,
 )
+from tritloom.sim.timing import JobShape, batch
 
-__all__ = ["RX_BYTES", "ModelDevice", "open_model"]
-
-#: Bytes of commands that the gateware buffers (its deframer's ring).
-RX_BYTES = 1023
+__all__ = ["ModelDevice", "open_model"]
 
 #: Two bits to a weight: 00 is 0, 01 is +1, 11 is -1, and 10 counts as 0.
 _WEIGHT = np.array([0, 1, 0, -1], np.int8)
@@ -80,9 +81,9 @@ class ModelDevice(Transport):
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self._decoder = Decoder()
-        self._frames: deque[Frame | None] = deque()    # arrived, not yet executed
         self._out: list[bytes] = []
         self._expected = 0
+        self._session = 0    # nonce of the last SYNC
         self._queue: deque[_Job] = deque()
         self._window: list[np.ndarray] = []    # streamed words that no job has taken
         self._store = np.zeros((geometry.weight_words, geometry.word_bytes), np.uint8)
@@ -94,9 +95,8 @@ class ModelDevice(Transport):
 
     def write(self, data: bytes) -> None:
         self._check_open()
-        self._frames.extend(self._decoder.feed(data))
-        while self._frames and self._execute(self._frames[0]):
-            self._frames.popleft()
+        for frame in self._decoder.feed(data):
+            self._execute(frame)
 
     def read(self, timeout_s: float) -> bytes:
         self._check_open()
@@ -111,31 +111,29 @@ class ModelDevice(Transport):
         if self._closed:
             raise DisconnectedError(f"{self.name} was closed here")
 
-    def _execute(self, frame: Frame | None) -> bool:
-        """Execute or refuse one frame; False if it has to wait."""
+    def _execute(self, frame: Frame | None) -> None:
+        """Execute or refuse one frame."""
         if frame is None:
             self._counters["bad_frames"] += 1
             self._refuse(0, Error.CRC)
-            return True
+            return
         op, seq, payload = frame
         if op not in self._commands:
             self._refuse(seq, Error.UNKNOWN)
-            return True
+            return
         behind = (self._expected - seq) & 0xFF
-        if op != Op.SYNC and behind:
-            if behind <= 128:
+        if op != Op.SYNC and (behind or not self._session):
+            if self._session and behind <= 128:
                 self._reply(Op.ACK, seq)    # executed before: its reply was lost
             else:
                 self._refuse(seq, Error.SEQUENCE)
-            return True
+            return
         try:
-            done = self._commands[op](seq, payload)
+            self._commands[op](seq, payload)
         except _Refused as refused:
             self._refuse(seq, refused.code)
-            return True
-        if done:
-            self._expected = (seq + 1) & 0xFF
-        return done
+            return
+        self._expected = (seq + 1) & 0xFF
 
     def _reply(self, op: Op, seq: int, payload: bytes = b"") -> None:
         self._out.append(encode(op, seq, payload))
@@ -143,18 +141,19 @@ class ModelDevice(Transport):
     def _refuse(self, seq: int, code: Error) -> None:
         self._reply(Op.ERROR, seq, ERROR.pack(code=code, expected=self._expected))
 
-    def _sync(self, seq: int, payload: bytes) -> bool:
+    def _sync(self, seq: int, payload: bytes) -> None:
         if len(payload) != SYNC.size:
             raise _Refused(Error.LENGTH)
         self._queue.clear()
         self._window.clear()
         self._out.clear()
+        nonce = SYNC.unpack(payload)["nonce"]
         geometry = {name: getattr(self.geometry, name) for name in Geometry.names()}
         self._reply(Op.IDENTITY, seq, IDENTITY.pack(
-            nonce=SYNC.unpack(payload)["nonce"], version=VERSION, rx_bytes=RX_BYTES, digest=self.geometry.digest, **geometry))
-        return True
+            nonce=nonce, previous=self._session, version=VERSION, rx_bytes=RX_BYTES, digest=self.geometry.digest, **geometry))
+        self._session = nonce
 
-    def _write(self, seq: int, payload: bytes) -> bool:
+    def _write(self, seq: int, payload: bytes) -> None:
         if len(payload) < WRITE.size:
             raise _Refused(Error.LENGTH)
         record = WRITE.unpack(payload)
@@ -174,15 +173,14 @@ class ModelDevice(Transport):
         if memory is self._store:
             self._matrices.clear()
         self._reply(Op.ACK, seq)
-        return True
 
-    def _job(self, seq: int, payload: bytes) -> bool:
+    def _job(self, seq: int, payload: bytes) -> None:
         if len(payload) != JOB.size:
             raise _Refused(Error.LENGTH)
         record, geometry = JOB.unpack(payload), self.geometry
         if not (
             record["engine"] == Engine.ARRAY and record["source"] == Source.ACTS and record["destination"] == Destination.LINK
-            and record["weights"] in (Weights.STORE, Weights.STREAM) and record["hold"] <= 1
+            and record["weights"] in (Weights.STORE, Weights.STREAM) and record["hold"] <= (record["weights"] != Weights.STREAM)
             and 1 <= record["rows"] <= geometry.rows and 1 <= record["result_bytes"] <= 4
             and 1 <= record["k"] <= geometry.depth and record["n"] >= 1
             and record["acts_at"] < geometry.act_words and record["weights_at"] < geometry.weight_words
@@ -192,32 +190,27 @@ class ModelDevice(Transport):
             raise _Refused(Error.QUEUE_FULL)
         self._queue.append(_Job(seq, record, geometry.words(record["n"], record["k"])))
         self._run()
-        return True
 
     def _running(self) -> bool:
         """The queue's first job has started: it is streamed, and its words have not all come."""
         return bool(self._queue) and not all(job.held for job in self._queue)
 
-    def _stream(self, seq: int, payload: bytes) -> bool:
+    def _stream(self, seq: int, payload: bytes) -> None:
         words = _words(payload, self._store)
         if not any(job.streamed for job in self._queue):
             raise _Refused(Error.NO_JOB)
-        if not self._running() and sum(map(len, self._window)) + len(words) > self.geometry.stream_words:
-            return False    # the window is full, and no job takes words from it
         self._window.append(words)
         self._reply(Op.ACK, seq)
         self._run()
-        return True
 
-    def _read_counters(self, seq: int, payload: bytes) -> bool:
+    def _read_counters(self, seq: int, payload: bytes) -> None:
         if payload:
             raise _Refused(Error.LENGTH)
         self._reply(Op.COUNTS, seq, COUNTERS.pack(**{name: count & 0xFFFFFFFF for name, count in self._counters.items()}))
-        return True
 
     def _run(self) -> None:
         """Run what may run: all jobs up to the last one that is not held, as far as their streamed words have come."""
-        batch = []
+        done = []
         while self._running():
             job = self._queue[0]
             while job.due and self._window:
@@ -230,9 +223,9 @@ class ModelDevice(Transport):
                 break
             self._queue.popleft()
             self._send(job, self._multiply(job))
-            batch.append(job)
-        if batch:
-            self._count(batch)
+            done.append(job)
+        if done:
+            self._count(done)
 
     def _multiply(self, job: _Job) -> np.ndarray:
         """Sums of a job: (n, rows) int32.
@@ -276,18 +269,15 @@ class ModelDevice(Transport):
         data = sums.astype("<i4").reshape(-1, 1).view(np.uint8)[:, :job.record["result_bytes"]].tobytes()
         for index, at in enumerate(range(0, len(data), RESULT_BYTES)):
             self._reply(Op.RESULT, job.seq, RESULT.pack(index=index & 0xFFFF) + data[at:at + RESULT_BYTES])
-        self._counters["results"] += sums.size
 
     def _count(self, jobs: Sequence[_Job]) -> None:
-        """Count what the array did for jobs that ran one behind the other."""
-        geometry, counters = self.geometry, self._counters
-        for job in jobs:
-            record = job.record
-            busy = geometry.tiles(record["n"]) * geometry.beats(record["k"])
-            counters["busy"] += busy
-            counters["ramp"] += geometry.ramp
-            counters["cycles"] += busy + geometry.ramp + geometry.latency + geometry.rows
-            counters["jobs"] += 1
+        """Count what the array does for jobs that run one behind the other."""
+        span = batch(self.geometry, tuple(
+            JobShape(job.record["n"], job.record["k"], job.record["rows"], job.record["result_bytes"], tuple(map(len, job.taken)))
+            for job in jobs
+        ))
+        for field in fields(span):
+            self._counters[field.name] += getattr(span, field.name)
 
 
 def _words(data: bytes, memory: np.ndarray) -> np.ndarray:

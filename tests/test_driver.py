@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+
 from tritloom.host import connect
-from tritloom.host.driver import Accelerator, Counters, _Space
-from tritloom.host.errors import DisconnectedError, IncompatibleDeviceError, TritloomError, UnknownNameError
+from tritloom.host.counters import Counters
+from tritloom.host.driver import Accelerator
+from tritloom.host.errors import DeviceResetError, DisconnectedError, IncompatibleDeviceError, TritloomError, UnknownNameError
 from tritloom.host.framing import Decoder
 from tritloom.host.link import Link
+from tritloom.host.space import Space
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import COUNTERS, JOB, WRITE, Memory, Op
 from tritloom.sim.model_device import ModelDevice
@@ -123,7 +126,7 @@ def test_deeper_than_the_device_is_split():
 # The weight store
 
 def test_space_is_first_fit_and_merges():
-    space = _Space(100)
+    space = Space(100)
     starts = [space.take(size) for size in (30, 30, 40)]
     assert starts == [0, 30, 60] and space.take(1) is None
     space.give(30, 30)
@@ -134,7 +137,7 @@ def test_space_is_first_fit_and_merges():
     space.give(60, 40)
     space.give(0, 60)
     assert space.take(100) == 0
-    assert _Space(0).take(1) is None
+    assert Space(0).take(1) is None
 
 
 def test_what_does_not_fit_is_streamed():
@@ -272,7 +275,7 @@ def test_counters():
         counted = acc.counters() - before
         assert (counted.jobs, counted.results, counted.busy) == (1, 64, 256)
         assert 0.9 < counted.utilization < 1
-        assert counted.drain == counted.cycles - counted.busy - counted.ramp
+        assert counted.drain == counted.cycles - counted.busy - counted.ramp - counted.stall_results > 0
     zero = Counters(*[0] * 8)
     assert zero.utilization == 0 and zero.drain == 0
 
@@ -393,3 +396,13 @@ def test_a_failed_load_gives_its_place_back():
             acc.load(w)
     device.broken = False
     assert acc.load(w).resident
+
+
+def test_a_reset_device_is_not_used_on():
+    """A device that was reset in between answers every SYNC, but what was loaded into it is lost."""
+    device = ModelDevice(Geometry())
+    acc = Accelerator(Link(device))
+    matrix = acc.load(np.ones((9, 9), np.int8))
+    device.__init__(Geometry())
+    with pytest.raises(DeviceResetError, match="was reset, or used by another program"):
+        acc.matmul(matrix, np.ones((1, 9), np.int8))

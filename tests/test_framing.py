@@ -6,6 +6,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tritloom.host.framing import Decoder, encode, encoded_bytes
 from tritloom.rtl.wire import FRAME_BYTES, PAYLOAD_BYTES, Op
 

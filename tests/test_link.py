@@ -5,14 +5,15 @@ import time
 
 import numpy as np
 import pytest
+
 from tritloom.host.driver import Accelerator
 from tritloom.host.errors import DisconnectedError, IncompatibleDeviceError, LinkError, RefusedError, UsageError
 from tritloom.host.framing import Decoder, encode
 from tritloom.host.link import Command, Link
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import COUNTERS, IDENTITY, JOB, SYNC, VERSION, WRITE, Error, Op
-from tritloom.sim.model_device import RX_BYTES, ModelDevice
+from tritloom.rtl.wire import COUNTERS, IDENTITY, JOB, RX_BYTES, SYNC, VERSION, WRITE, Error, Op
+from tritloom.sim.model_device import ModelDevice
 
 GEOMETRY = Geometry(rows=2, cols=4, lanes=4, depth=64, weight_words=1024, stream_words=64)
 
@@ -40,8 +41,7 @@ class Wrapped(Transport):
     def down(self, data):
         return data
 
-    def up(self, data):
-        return data
+    up = down
 
 
 class Noisy(Wrapped):
@@ -76,9 +76,10 @@ class Scripted(Transport):
     """Answers each write with the next of the given answers: bytes, or a function of the frames written."""
 
     name, flow_controlled = "scripted", True
+    previous = 0
 
     def __init__(self, *answers):
-        self.answers = list(answers)
+        self.answers, self.session = list(answers), 0
         self.decoder = Decoder()
         self.waiting = b""
         self.writes = 0
@@ -87,6 +88,8 @@ class Scripted(Transport):
     def write(self, data):
         self.writes += 1
         frames = self.decoder.feed(data)
+        for nonce in [SYNC.unpack(frame[2])["nonce"] for frame in frames if frame[0] == Op.SYNC]:
+            Scripted.previous, self.session = self.session, nonce
         if self.answers:
             answer = self.answers.pop(0)
             self.waiting += answer(frames) if callable(answer) else answer
@@ -101,7 +104,7 @@ class Scripted(Transport):
 
 def identity(nonce, seq, geometry=GEOMETRY, **changes):
     fields = {name: getattr(geometry, name) for name in Geometry.names()}
-    fields |= {"nonce": nonce, "version": VERSION, "rx_bytes": 1023, "digest": geometry.digest} | changes
+    fields |= {"nonce": nonce, "previous": Scripted.previous, "version": VERSION, "rx_bytes": 1023, "digest": geometry.digest} | changes
     return encode(Op.IDENTITY, seq, IDENTITY.pack(**fields))
 
 
@@ -291,21 +294,37 @@ def test_results_with_a_gap_are_asked_for_again():
 
     good = [(0, 246), (1, 246), (2, 8)]
     assert run(good) == b"\0" * 246 + b"\1" * 246 + b"\2" * 8
-    for bad in ([(0, 246), (2, 8)], [(1, 246)], [(0, 246), (0, 246)], [(0, 245)], [(0, 246), (1, 246), (2, 9)], [(0, 246), (1, 246)]):
+    for bad in ([(0, 246), (2, 8)], [(1, 246)], [(0, 246), (0, 246), (2, 8)], [(1, 246), (0, 246), (2, 8)], [(0, 245)], [(0, 246), (1, 246), (2, 9)], [(0, 246), (1, 246)]):
         assert run(bad, good) == run(good), bad
 
 
+def test_results_of_another_job_are_not_taken():
+    command = Command(Op.JOB, bytes(JOB.size), "job 1", 2)
+
+    def results(offset, text):
+        return lambda frames: encode(Op.RESULT, frames[0][1] + offset & 0xFF, b"\0\0" + text)
+
+    Link(Scripted(welcome(), results(1, b"no"), welcome(), results(0, b"ok"))).execute([command])
+    assert command.reply == b"ok"
+
+
+def test_results_prove_that_the_streamed_words_arrived():
+    """The acknowledgement of the words is lost: the job is not run again, and the next command comes after a synchronisation."""
+    transport = Scripted(welcome(), lambda frames: encode(Op.RESULT, frames[0][1], b"\0\0ok"), welcome(), lambda frames: counters(frames[0][1]))
+    link = Link(transport)
+    job = Command(Op.JOB, bytes(JOB.size), "job 1", 2, [b"1234"])
+    link.execute([job])
+    assert job.reply == b"ok" and transport.writes == 2
+    link.execute([reading()])
+    assert transport.writes == 4
+
+
 def test_a_device_that_stops_answering():
-    transport = Scripted(welcome(), b"", welcome(), b"", welcome(), b"")
-    with pytest.raises(LinkError, match="scripted: the device stopped answering at job 17 .N=3., after 3 attempts"):
-        Link(transport).execute([Command(Op.JOB, bytes(JOB.size), "job 17 (N=3)", 4)])
-
-
-def test_a_device_that_dies():
-    transport = Scripted(welcome())
-    with pytest.raises(LinkError, match="stopped answering at reading the counters, after 5 attempts"):
-        Link(transport, retries=4).execute([reading()])
-    assert transport.writes == 1 + 1 + 4
+    for answers in ([welcome()] + [b"", welcome()] * 3, [welcome()]):
+        transport = Scripted(*answers)
+        with pytest.raises(LinkError, match="scripted: the device stopped answering at job 17 .N=3., after 3 attempts"):
+            Link(transport).execute([Command(Op.JOB, bytes(JOB.size), "job 17 (N=3)", 4)])
+        assert transport.writes == (6 if len(answers) > 1 else 4)
 
 
 def test_silence_costs_the_time_out_and_no_more():

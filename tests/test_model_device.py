@@ -1,7 +1,10 @@
 """The model device against the protocol, frame by frame, without the driver."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
+
 from tritloom.host.framing import Decoder, encode
 from tritloom.host.packing import pack_weights
 from tritloom.rtl.geometry import Geometry
@@ -13,6 +16,7 @@ from tritloom.rtl.wire import (
     PAYLOAD_BYTES,
     RESULT,
     RESULT_BYTES,
+    RX_BYTES,
     SYNC,
     VERSION,
     WRITE,
@@ -21,7 +25,8 @@ from tritloom.rtl.wire import (
     Op,
     Weights,
 )
-from tritloom.sim.model_device import RX_BYTES, open_model
+from tritloom.sim.model_device import open_model
+from tritloom.sim.timing import JobShape, batch
 
 SMALL = Geometry(rows=2, cols=4, lanes=3, col_pitch=2, depth=40, weight_words=512, stream_words=32, queue=3)
 
@@ -118,7 +123,7 @@ def product(w, x):
 def test_receive_buffer_is_the_gateware_s():
     from tritloom.rtl.deframer import Deframer
 
-    assert RX_BYTES == Deframer.RING_BYTES - 1
+    assert RX_BYTES == Deframer.RING_BYTES - 1    # a ring of that many bytes keeps one free
 
 
 def test_identity():
@@ -249,12 +254,23 @@ def test_a_running_job_does_not_count_as_waiting():
 
 def test_sync_aborts():
     host = Host()
-    host.good(Op.JOB, job(hold=1, weights=Weights.STREAM))
+    host.good(Op.JOB, job(weights=Weights.STREAM))
     host.good(Op.STREAM, bytes(SMALL.word_bytes * 5))
     host.sync(3)
     host.good(Op.WRITE, write())
     assert host.refused(Op.STREAM, bytes(SMALL.word_bytes)) == Error.NO_JOB
     assert host.counters()["jobs"] == 0
+
+
+def test_sync_empties_the_window():
+    host = Host()
+    rng = np.random.default_rng(8)
+    w, x = rng.integers(-1, 2, (5, 10), np.int8), host.acts(1, 10, rng)
+    host.good(Op.JOB, job(weights=Weights.STREAM))
+    host.good(Op.STREAM, bytes(SMALL.word_bytes * 5))
+    host.sync(3)
+    host.good(Op.JOB, job(n=5, weights=Weights.STREAM))
+    assert np.array_equal(results(host.good(Op.STREAM, pack_weights(SMALL, w))[1:]), product(w, x))
 
 
 def test_sync_drops_results_but_no_memory():
@@ -292,18 +308,46 @@ def test_words_of_two_streamed_jobs_in_one_queue():
     rng = np.random.default_rng(5)
     x = host.acts(1, 10, rng)
     matrices = [rng.integers(-1, 2, (5, 10), np.int8) for _ in range(2)]
-    host.good(Op.JOB, job(weights=Weights.STREAM, n=5, hold=1))
+    host.good(Op.JOB, job(weights=Weights.STREAM, n=5))
     host.good(Op.JOB, job(weights=Weights.STREAM, n=5))
     first, second = (host.good(Op.STREAM, pack_weights(SMALL, w)) for w in matrices)
     assert np.array_equal(results(first[1:]), product(matrices[0], x))
     assert np.array_equal(results(second[1:]), product(matrices[1], x))
 
 
-def test_stream_to_a_held_job_fills_the_window_and_waits():
+def test_words_of_two_streamed_jobs_in_one_frame():
     host = Host()
-    host.good(Op.JOB, job(weights=Weights.STREAM, n=40, hold=1))
-    host.good(Op.STREAM, bytes(SMALL.word_bytes * SMALL.stream_words))
-    assert host.send(Op.STREAM, bytes(SMALL.word_bytes)) == []
+    rng = np.random.default_rng(9)
+    x = host.acts(1, 10, rng)
+    matrices = [rng.integers(-1, 2, (5, 10), np.int8) for _ in range(2)]
+    first = host.expected
+    host.good(Op.JOB, job(weights=Weights.STREAM, n=5))
+    host.good(Op.JOB, job(weights=Weights.STREAM, n=5))
+    frames = host.good(Op.STREAM, b"".join(pack_weights(SMALL, w) for w in matrices))
+    for i, w in enumerate(matrices):
+        assert np.array_equal(results([frame for frame in frames if frame[1] == first + i]), product(w, x))
+
+
+def test_a_streamed_job_cannot_be_held():    # its words would fill the window and nothing would take them
+    assert Host().refused(Op.JOB, job(weights=Weights.STREAM, hold=1)) == Error.BAD_JOB
+
+
+def test_before_the_first_sync_nothing_is_executed():
+    device = open_model(geometry=SMALL)
+    decoder = Decoder()
+    for seq in (0, 1, 200):
+        device.write(encode(Op.COUNTERS, seq))
+        ((op, its, payload),) = decoder.feed(device.read(1.0))
+        assert (op, its, ERROR.unpack(payload)["code"]) == (Op.ERROR, seq, Error.SEQUENCE)
+
+
+def test_identity_tells_who_synchronised_before():
+    device = open_model(geometry=SMALL)
+    decoder = Decoder()
+    for nonce, previous in ((5, 0), (6, 5), (0x80000001, 6), (5, 0x80000001)):
+        device.write(encode(Op.SYNC, 9, SYNC.pack(nonce=nonce)))
+        ((_, _, payload),) = decoder.feed(device.read(1.0))
+        assert IDENTITY.unpack(payload)["previous"] == previous
 
 
 def test_no_stream_without_a_streamed_job():
@@ -371,11 +415,26 @@ def test_extremes_over_the_full_depth():
     assert results(host.good(Op.JOB, job(k=65535, n=2))).tolist() == [[-128 * 65535, 128 * 65535]]
 
 
-def test_counters_count():
+def counted(*jobs):
+    """Counters of jobs that start together."""
     host = Host()
-    host.good(Op.JOB, job(rows=2))
-    counters = host.counters()
-    assert counters["jobs"] == 1 and counters["results"] == 18 and counters["bad_frames"] == 0
-    assert counters["busy"] == SMALL.tiles(9) * SMALL.beats(10)
-    assert counters["ramp"] == SMALL.ramp
-    assert counters["cycles"] > counters["busy"] + counters["ramp"]
+    for fields in jobs:
+        host.good(Op.JOB, job(**fields))
+    return host.counters()
+
+
+def test_counters_are_the_cycle_model_s():
+    shapes = [{"n": 9, "k": 10, "rows": 2}, {"n": 40, "k": 37, "rows": 1}]
+    alone, together = counted(shapes[0]), counted(shapes[0] | {"hold": 1}, shapes[1])
+    for counters, of in ((alone, shapes[:1]), (together, shapes)):
+        expected = asdict(batch(SMALL, tuple(JobShape(**shape, result_bytes=4) for shape in of)))
+        assert counters == expected | {"bad_frames": 0}
+    assert alone["busy"] == SMALL.tiles(9) * SMALL.beats(10)
+    assert (alone["jobs"], alone["results"]) == (1, 18)
+
+
+def test_counters_wrap():
+    host = Host()
+    host.device._counters["cycles"] = (1 << 32) - 1
+    host.good(Op.JOB, job())
+    assert host.counters()["cycles"] == counted({})["cycles"] - 1

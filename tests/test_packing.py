@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tritloom.host.packing import pack_acts, pack_weights, result_bytes, unpack_results
 from tritloom.rtl.geometry import Geometry
 

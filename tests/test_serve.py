@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+
 from tritloom.host import connect
 from tritloom.host.errors import DisconnectedError, LinkError, TransportError, UsageError
 from tritloom.host.framing import Decoder, encode
@@ -142,8 +143,15 @@ def test_a_client_that_leaves_without_reading():
         with connect(where) as acc:
             matrix = acc.load(np.ones((30, 10), np.int8))
         with raw(where) as rude:
-            rude.sendall(encode(Op.SYNC, 0, SYNC.pack(nonce=1)))
-            rude.sendall(b"".join(encode(Op.COUNTERS, 1 + i & 0xFF) for i in range(20000)))
+            rude.sendall(encode(Op.SYNC, 255, SYNC.pack(nonce=1)))
+            rude.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):    # replies fill every buffer on the way, then the server takes no more
+                rude.sendall(b"".join(encode(Op.COUNTERS, i & 0xFF) for i in range(300_000)))
+        time.sleep(0.3)
+        with raw(where) as polite:
+            polite.settimeout(0.2)
+            with pytest.raises(TimeoutError):    # what was for the other is not for this one
+                polite.recv(1)
         exercise(where, 7)
         assert matrix.shape == (30, 10)
 

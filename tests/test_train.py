@@ -21,6 +21,7 @@ if importlib.util.find_spec("torch") is None:
 
 import torch
 from torch.nn import functional as F
+
 from tritloom.host.errors import UnknownNameError, UsageError
 from tritloom.host.model import Model
 from tritloom.host.model.file import Ternary, open_model

@@ -9,6 +9,7 @@ import tty
 from importlib.metadata import EntryPoint
 
 import pytest
+
 from tritloom.host import serial_port, transport
 from tritloom.host.errors import DisconnectedError, TransportError, UnknownNameError, UsageError
 from tritloom.host.serial_port import open_serial

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+
 from tritloom.host.model.accelerator import Accelerator, LoadedMatrix
 from tritloom.host.model.file import ModelFile, Ternary
 from tritloom.host.model.ops import RopeTable, quantize_rows

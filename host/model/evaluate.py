@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from tritloom.host.errors import PromptError, UsageError
 from tritloom.host.model.accelerator import Accelerator
 from tritloom.host.model.model import Model

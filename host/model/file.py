@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from tritloom.host.errors import ModelFileError, UsageError
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.trits import Ternary, has_invalid_code, is_scale, pack_trits, packed_row_bytes, unpack_trits

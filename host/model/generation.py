@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, Self
 
 import numpy as np
+
 from tritloom.host.errors import ContextError, UsageError
 from tritloom.host.model.runtime import Session
 from tritloom.host.model.sampling import Sampler

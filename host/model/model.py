@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+
 from tritloom.host.errors import ModelFileError, UsageError
 from tritloom.host.model.accelerator import Accelerator
 from tritloom.host.model.bound import BoundModel

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from tritloom.host.errors import ContextError, NumericError, UsageError
 from tritloom.host.model.bound import BoundModel
 from tritloom.host.model.config import ModelConfig

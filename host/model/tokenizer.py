@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from tritloom.host.errors import PromptError, UsageError
 
 __all__ = ["CharTokenizer", "Encoding", "tokenizer_from_dict"]

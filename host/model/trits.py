@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
 from tritloom.host.errors import UsageError
 
 __all__ = ["Ternary", "has_invalid_code", "is_scale", "pack_trits", "packed_row_bytes", "unpack_trits"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from tritloom.host.errors import TritloomError, UsageError
 
 __all__ = ["Checkpoint", "CheckpointError", "RunKey", "checkpoint_path"]

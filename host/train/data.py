@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
 from tritloom.host.errors import UsageError
 
 __all__ = ["CharText", "sample_batch"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from tritloom.host.model.file import Ternary, write_model
 from tritloom.host.model.tokenizer import CharTokenizer
 from tritloom.host.train.qat import BitLinear, BitNet, quantize_weights

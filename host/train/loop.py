@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
 from tritloom.host.errors import UsageError
 from tritloom.host.train.checkpoint import Checkpoint, RunKey, checkpoint_path
 from tritloom.host.train.data import CharText, sample_batch

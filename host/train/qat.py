@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from tritloom.host.model.config import ModelConfig
 
 __all__ = ["BitLinear", "BitNet", "RMSNorm", "apply_rope", "bit_linears", "causal_attention", "quantize_activations", "quantize_weights", "rope_tables"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import Ternary, open_model, write_model
 from tritloom.host.model.model import Model

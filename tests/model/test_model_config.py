@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tritloom.host.errors import TritloomError, UsageError
 from tritloom.host.model.config import ModelConfig
 

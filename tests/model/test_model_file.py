@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tritloom.host.errors import ModelFileError, TritloomError, UsageError
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import FORMAT_VERSION, Ternary, open_model, write_model

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tritloom.host.errors import ContextError, ModelFileError, PromptError, TritloomError, UnknownNameError, UsageError
 from tritloom.host.model.catalogue import find_model, list_models
 from tritloom.host.model.config import ModelConfig

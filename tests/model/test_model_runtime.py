@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tritloom.host.errors import ContextError, NumericError, TritloomError, UsageError
 from tritloom.host.model import runtime
 from tritloom.host.model.file import Ternary

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from tritloom.host.errors import UsageError
 from tritloom.host.model.sampling import Sampler
 

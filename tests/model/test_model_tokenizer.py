@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tritloom.host.errors import PromptError, UsageError
 from tritloom.host.model.tokenizer import CharTokenizer, tokenizer_from_dict
 

@@ -1,0 +1,89 @@
+"""The emitted Verilog in Icarus, driven by cocotb. The benches themselves are in the folder `cocotb` beside this file.
+
+The Verilog that Amaranth writes is what synthesis gets; so it, and not only Amaranth's own simulator, has to pass.
+"""
+
+import json
+import shutil
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from amaranth import Const, Value
+from amaranth.back import verilog
+
+from tritloom.rtl.array import Array
+from tritloom.rtl.core import Core
+from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.pe import PE
+
+BENCHES = Path(__file__).with_name("cocotb")
+LOG_LINES = 60
+
+PES = [Geometry(cols=1, lanes=lanes, tree_pitch=pitch, depth=8 * lanes) for lanes, pitch in ((1, 1), (3, 1), (4, 2), (5, 3), (8, 2))]
+
+ARRAYS = [
+    Geometry(rows=rows, cols=cols, lanes=lanes, col_pitch=pitch, tree_pitch=tree, depth=24)
+    for rows, cols, lanes, pitch, tree in ((1, 1, 1, 1, 1), (2, 1, 3, 1, 1), (3, 2, 1, 2, 2), (1, 3, 5, 2, 1), (2, 8, 4, 4, 2), (2, 5, 2, 9, 2))
+]
+
+CORES = [
+    Geometry(rows=2, cols=8, lanes=4, depth=128, weight_words=256, stream_words=16, queue=4),
+    Geometry(rows=1, cols=3, lanes=5, col_pitch=1, depth=40, weight_words=128, stream_words=8, queue=3),
+    Geometry(rows=3, cols=2, lanes=1, tree_pitch=1, depth=12, weight_words=96, stream_words=2, queue=2),
+    Geometry(rows=1, cols=1, lanes=1, col_pitch=1, depth=3, weight_words=32, stream_words=2, queue=1),
+]
+
+
+def ports(component):
+    """The component's ports, without the `ready` of streams that are always ready, which is a constant: `convert` refuses it."""
+    values = {"__".join(map(str, path)): Value.cast(value) for path, _, value in component.signature.flatten(component)}
+    return {name: (value, None) for name, value in values.items() if not isinstance(value, Const)}
+
+
+def simulate(component, bench, geometry, folder):
+    """Emit the Verilog, build it and run a bench's tests in it."""
+    if shutil.which("iverilog") is None:
+        pytest.fail("the gateware's tests need Icarus Verilog and there is no `iverilog`: install it (such as Debian's package iverilog)", pytrace=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")    # cocotb's runner is experimental, and says so
+            from cocotb_tools.runner import get_runner
+            runner = get_runner("icarus")
+    except ImportError as error:
+        pytest.fail(f"the gateware's tests need cocotb 2 ({error}): install it with pip install 'tritloom[test]'", pytrace=False)
+
+    source, log = folder / "top.v", folder / "test.log"
+    source.write_text(verilog.convert(component, name="top", ports=ports(component), emit_src=False))
+    scale = ("1ns", "1ps")
+    # Not as SystemVerilog, where initial values are no events: an `always @*` whose inputs keep theirs would then never run.
+    runner.build(sources=[source], hdl_toplevel="top", build_dir=folder, timescale=scale, always=True, build_args=["-g2005"], log_file=folder / "build.log")
+    try:
+        results = runner.test(test_module=bench, hdl_toplevel="top", build_dir=folder, test_dir=folder, timescale=scale, log_file=log,
+                              extra_env={"TRITLOOM_GEOMETRY": json.dumps(asdict(geometry)), "PYGPI_PYTHON_BIN": sys.executable})
+    except SystemExit:
+        pytest.fail("\n".join(log.read_text().splitlines()[-LOG_LINES:]) if log.exists() else "the simulation did not start", pytrace=False)
+    assert results.exists()
+
+
+@pytest.fixture(autouse=True)
+def benches(monkeypatch):
+    """Where the simulator's Python finds the benches: the runner hands this process's path on."""
+    monkeypatch.syspath_prepend(str(BENCHES))
+
+
+@pytest.mark.parametrize("geometry", PES, ids=lambda g: f"{g}-{g.tree_pitch}")
+def test_pe(geometry, tmp_path):
+    simulate(PE(geometry), "bench_pe", geometry, tmp_path)
+
+
+@pytest.mark.parametrize("geometry", ARRAYS, ids=lambda g: f"{g}-{g.col_pitch}-{g.tree_pitch}")
+def test_array(geometry, tmp_path):
+    simulate(Array(geometry), "bench_array", geometry, tmp_path)
+
+
+@pytest.mark.parametrize("geometry", CORES, ids=str)
+def test_core(geometry, tmp_path):
+    simulate(Core(geometry), "bench_core", geometry, tmp_path)

@@ -1,0 +1,54 @@
+"""`tritloom rtl`: Verilog that says what it is, the same every time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("part, ports", [
+    ("pe", {"clk", "rst", "acts", "weights", "clear", "total"}),
+    ("array", {"clk", "rst", "beats__valid", "beats__payload", "weights", "acts__0", "sums__0__payload", "sums__0__valid", "tile_done"}),
+    ("core", {"clk", "rst", "rx__payload", "rx__valid", "rx__ready", "tx__payload", "tx__valid", "tx__ready"}),
+])
+def test_parts(succeed, tmp_path: Path, part: str, ports: set[str]) -> None:
+    path = tmp_path / "out.v"
+    path.write_text("old")
+    result = succeed("rtl", "--geometry", "1,3,2", "--part", part, "-o", path)
+    text = path.read_text(encoding="utf-8")
+    assert text.splitlines()[0] == f"// tritloom {version('tritloom')}, {part}, geometry 1,3,2 (rows, columns, lanes)"
+    module = re.search(rf"^module tritloom_{part}\((.*)\);$", text, re.MULTILINE)
+    assert module is not None
+    assert set(module[1].split(", ")) == ports
+    assert text.rstrip().endswith("endmodule")
+    assert result.stdout == ""
+    assert result.stderr == f"wrote {path}: tritloom_{part}, geometry 1,3,2, {len(text.splitlines()):,} lines.\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_every_time(command) -> None:
+    """In processes whose sets are ordered differently; and to standard output, with nothing else there. The core is the default part."""
+    outputs = set()
+    for seed in ("1", "2"):
+        done = subprocess.run([*command, "rtl", "--geometry", "1,2,2", "-o", "-"], capture_output=True, text=True, check=False,
+                              env={**os.environ, "PYTHONHASHSEED": seed})
+        assert (done.returncode, done.stderr) == (0, "")
+        outputs.add(done.stdout)
+    [text] = outputs
+    assert text.startswith("// tritloom ")
+    assert "module tritloom_core(" in text
+    assert "src =" not in text
+
+
+def test_bad_input(fail, tmp_path: Path) -> None:
+    assert fail(2, "rtl", "--part", "cor", "-o", "x.v").startswith("Invalid value for '--part': 'cor' is not one of ")
+    assert fail(2, "rtl", "--geometry", "1,2,999", "-o", "x.v") == (
+        "Invalid value for '--geometry': `lanes` must be an integer from 1 to 240, not 999.")
+    assert fail(2, "rtl", "-o", tmp_path).endswith("is a directory.")
+    absent = tmp_path / "absent" / "x.v"
+    assert fail(1, "rtl", "--part", "pe", "-o", absent) == f"'{absent}' cannot be written: No such file or directory."

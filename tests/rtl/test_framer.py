@@ -1,0 +1,162 @@
+"""The framer and the switch: whole, correct frames and nothing else, even when work is dropped in any cycle."""
+
+import zlib
+
+import pytest
+from cobs import cobs
+from tritloom.rtl.framer import Framer, Switch
+
+
+def encoded(frame):
+    return cobs.encode(frame + zlib.crc32(frame).to_bytes(4, "little")) + b"\0"
+
+
+def as_bytes(frames):
+    return [{"data": byte, "last": int(i == len(frame) - 1)} for frame in frames for i, byte in enumerate(frame)]
+
+
+def random_frames(rng, count):
+    frames = [bytes(size) for size in (1, 2, 246, 250)]
+    frames += [bytes(rng.randrange(1, 256) for _ in range(size)) for size in (1, 249, 250)]
+    frames += [bytes([0]) + bytes([255]) * 249, bytes([255]) * 249 + bytes([0]), bytes([1, 0] * 125)]
+    while len(frames) < count:
+        frames.append(bytes(rng.choice([0, 0, rng.randrange(256)]) for _ in range(rng.choice([2, 3, 6, 40, rng.randint(1, 250)]))))
+    rng.shuffle(frames)
+    return frames
+
+
+@pytest.mark.parametrize(("feed_gap", "read_gap"), [(0, 0), (0.5, 0), (0, 0.5), (0.3, 0.3)])
+def test_frames(bench, feed_gap, read_gap):
+    test = bench(Framer(), seed=int(20 * feed_gap + 2 * read_gap))
+    frames = random_frames(test.rng, 26)
+    expected = b"".join(encoded(frame) for frame in frames)
+    test.send(test.dut.frames, as_bytes(frames), gap=feed_gap)
+    test.watch(test.dut.encoded, "encoded")
+    got = test.receive(test.dut.encoded, gap=read_gap, count=len(expected))
+    test.run(20 * len(expected))
+    assert bytes(byte["data"] for byte in got) == expected, f"seed {test.seed}"
+    assert all(byte["last"] == (byte["data"] == 0) for byte in got)
+
+
+def test_every_crc(bench):
+    """CRCs with zero bytes, which lie where frames end: short frames until each of the four CRC bytes was zero."""
+    frames, zeros = [], set()
+    for number in range(3000):
+        frame = number.to_bytes(2, "little")
+        found = {i for i, byte in enumerate(zlib.crc32(frame).to_bytes(4, "little")) if byte == 0}
+        if found - zeros:
+            frames.append(frame)
+            zeros |= found
+    assert zeros == {0, 1, 2, 3}
+    expected = b"".join(encoded(frame) for frame in frames)
+    test = bench(Framer())
+    test.send(test.dut.frames, as_bytes(frames))
+    got = test.receive(test.dut.encoded, count=len(expected))
+    test.run(10 * len(expected))
+    assert bytes(byte["data"] for byte in got) == expected
+
+
+def test_time(bench):
+    """A frame of n bytes takes ``n + 5`` cycles to build and ``n + 6`` to send; the next is built meanwhile."""
+    test = bench(Framer())
+    sizes = (20, 20, 20, 3, 250, 250)
+    fed = []
+    test.send(test.dut.frames, as_bytes([bytes([7]) * size for size in sizes]), at=fed)
+    left = test.pulses(test.dut.encoded.valid)
+    test.receive(test.dut.encoded)
+
+    async def wait(ctx):
+        await ctx.tick().repeat(sum(sizes) + 400)
+    test.add(wait)
+    test.run(2000)
+    assert len(left) == sum(size + 6 for size in sizes)
+    assert left[0] == fed[sizes[0] - 1] + 7, "4 bytes of CRC, the last code byte, and the fetch of the first byte"
+    assert left[:66] == list(range(left[0], left[0] + 66)), "the second and third frame follow the one before without a pause"
+    assert fed[20] == fed[19] + 6
+
+
+DISCARDED = [bytes([1, 2, 0, 3, 4, 5]), bytes([9, 0, 8]), bytes([0, 0, 6, 7])]
+AFTER = [bytes([0x11, 0x22, 0x33]), bytes([0, 0x44]), bytes([0x55] * 7)]
+
+
+@pytest.mark.parametrize("read_gap", [0.0, 0.6])
+@pytest.mark.parametrize("start", range(0, 64, 8))
+def test_discard_in_any_cycle(bench, start, read_gap):
+    """Whatever is dropped, and when: what comes out is whole frames from before, at most what was begun, then all that came later."""
+    for discard_at in range(start, start + 8):
+        test = bench(Framer(), seed=discard_at)
+        dut = test.dut
+        raw = bytearray()
+        in_send = {}
+
+        async def process(ctx, dut=dut, discard_at=discard_at):
+            before = as_bytes(DISCARDED * 2)
+            for cycle in range(discard_at + 1):
+                ctx.set(dut.frames.valid, bool(before))
+                if before:
+                    ctx.set(dut.frames.payload, before[0])
+                ctx.set(dut.discard, cycle == discard_at)
+                *_, ready = await ctx.tick().sample(dut.frames.ready)
+                if ready and before:
+                    before.pop(0)
+            ctx.set(dut.discard, 0)
+            ctx.set(dut.frames.valid, 0)
+            in_send["bytes"] = len(raw)
+            for item in as_bytes(AFTER):
+                ctx.set(dut.frames.payload, item)
+                ctx.set(dut.frames.valid, 1)
+                await ctx.tick().until(dut.frames.ready)
+            ctx.set(dut.frames.valid, 0)
+            await ctx.tick().repeat(300)
+
+        async def reader(ctx, dut=dut, raw=raw, test=test):
+            while True:
+                ctx.set(dut.encoded.ready, test.rng.random() >= read_gap)
+                *_, valid, ready, payload = await ctx.tick().sample(dut.encoded.valid, dut.encoded.ready, dut.encoded.payload)
+                if valid and ready:
+                    raw.append(payload["data"])
+        test.background(reader)
+        test.watch(dut.encoded, "encoded")
+        test.add(process)
+        test.run(2000)
+        note = f"discard in cycle {discard_at}, seed {test.seed}"
+        frames = bytes(raw).split(b"\0")
+        assert frames.pop() == b"", note
+        decoded = []
+        for frame in frames:
+            content = cobs.decode(frame)
+            assert zlib.crc32(content[:-4]).to_bytes(4, "little") == content[-4:], note
+            decoded.append(content[:-4])
+        assert decoded[-len(AFTER):] == AFTER, note
+        kept = decoded[:-len(AFTER)]
+        assert kept == (DISCARDED * 2)[:len(kept)], note
+        # Of the frames from before, at most the one being sent at the time of the discard ended after it.
+        assert sum(len(encoded(frame)) for frame in kept[:-1]) <= in_send["bytes"] + 1, note
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.5])
+def test_switch(bench, gap):
+    """Whole frames of either port, in each port's order, never mixed; what waits does not change."""
+    test = bench(Switch(3), seed=8)
+    dut, rng = test.dut, test.rng
+    frames = [[bytes([16 * port + 1] + [rng.randrange(1, 256) for _ in range(rng.randrange(9))] + [0]) for _ in range(25)] for port in range(3)]
+    for port in range(3):
+        test.send(dut.inputs[port], as_bytes(frames[port]), gap=(0.0, 0.4, 0.7)[port])
+        test.watch(dut.inputs[port], f"input {port}")
+    test.watch(dut.output, "output")
+    got = test.receive(dut.output, gap=gap, count=sum(len(frame) for port in frames for frame in port))
+    test.run(20000)
+    received = bytes(got).split(b"\0")
+    assert received.pop() == b""
+    for port in range(3):
+        assert [frame for frame in received if frame[0] == 16 * port + 1] == [frame[:-1] for frame in frames[port]], f"port {port}, seed {test.seed}"
+
+
+def test_switch_prefers_the_first_port(bench):
+    test = bench(Switch(2))
+    dut = test.dut
+    test.send(dut.inputs[0], as_bytes([b"\x01\x02\x00"] * 3))
+    test.send(dut.inputs[1], as_bytes([b"\x11\x00"] * 2))
+    got = test.receive(dut.output, count=13)
+    test.run(100)
+    assert bytes(got) == b"\x01\x02\x00" * 3 + b"\x11\x00" * 2
