@@ -37,10 +37,8 @@ _FLAGS = ["-std=c++17", "-O2", "-DNDEBUG", "-DCXXRTL_NDEBUG", "-w", "-shared", "
 #: Cycles run between two looks at the clock on the wall.
 _CYCLES_AT_ONCE = 20_000
 
-_NO_COMPILER = (
-    "the device `sim` needs a C++ compiler and there is none: install one (such as Debian's g++), "
-    "or one that pip brings: pip install 'tritloom[compiler]'"
-)
+_TWO_WAYS = "install one (such as Debian's g++), or the one that pip brings: pip install 'tritloom[compiler]'"
+_NO_COMPILER = f"the device `sim` needs a C++ compiler and there is none: {_TWO_WAYS}"
 
 
 class CompiledDevice(Transport):
@@ -125,10 +123,13 @@ def missing() -> str | None:
 
 
 def find_compiler() -> list[str] | None:
-    """Command of the C++ compiler: ``$CXX``, clang++, g++, or the one in the ``ziglang`` package."""
+    """Command of the C++ compiler: ``$CXX``, g++, clang++, or the one in the ``ziglang`` package.
+
+    g++ first: it compiles the default geometry in 16 s where clang takes 90 s or more; what clang makes of it runs 1.7 times as fast.
+    """
     if named := os.environ.get("CXX"):
         return shlex.split(named)
-    for name in ("clang++", "g++"):
+    for name in ("g++", "clang++"):
         if path := shutil.which(name):
             return [path]
     if importlib.util.find_spec("ziglang"):
@@ -167,7 +168,8 @@ def build(geometry: Geometry) -> Path:
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} cannot be started: {error.strerror}. {_NO_COMPILER}") from error
+            raise TransportError(
+                f"the C++ compiler {shlex.join(compiler)!r} cannot be started ({error.strerror}): name another in $CXX, or {_TWO_WAYS}") from error
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} failed on the simulated core: {last[0]}")
@@ -195,5 +197,9 @@ def _cxxrtl(geometry: Geometry) -> tuple[str, Path]:
     yosys = find_yosys(lambda version: version >= (0, 10))
     # amaranth.back.cxxrtl does the same but for -g0, which leaves out the debug information: half of the text and of the compile time.
     # A warning (of combinational feedback, which the harness could not clock) is an error here.
-    text = yosys.run(["-q", "-"], f"read_rtlil <<rtlil\n{rtlil.convert(Core(geometry), emit_src=False)}\nrtlil\nwrite_cxxrtl -g0\n")
+    # Memories start as zeros anyway; their initial values, spelt out, are another half.
+    text = yosys.run(["-q", "-"], "\n".join([
+        "read_rtlil <<rtlil", rtlil.convert(Core(geometry), emit_src=False), "rtlil",
+        "delete */t:$meminit*", "write_cxxrtl -g0", "",
+    ]))
     return text, yosys.data_dir() / "include" / "backends" / "cxxrtl" / "runtime"

@@ -121,8 +121,6 @@ def reading():
     return Command(Op.COUNTERS, b"", "reading the counters")
 
 
-# Opening
-
 def test_opening():
     transport = Wrapped()
     link = Link(transport)

@@ -19,7 +19,7 @@ from cobs import cobs
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import COUNTERS, ERROR, JOB, PAYLOAD_BYTES, SYNC, WRITE, Memory, Op
+from tritloom.rtl.wire import COUNTERS, ERROR, IDENTITY, JOB, PAYLOAD_BYTES, SYNC, WRITE, Memory, Op
 
 __all__ = ["Host", "Model", "LinkDriver", "geometry", "logged_rng", "reset"]
 
@@ -153,18 +153,19 @@ class Host:
 
     def __init__(self, link: LinkDriver, g: Geometry, rng: random.Random):
         self.link, self.g, self.rng, self.model = link, g, rng, Model(g)
-        self.seq = 0
+        self.seq = self.nonce = 0
 
     @classmethod
-    async def start(cls, dut: Any, seed: int, rx_gap: float = 0.0, tx_gap: float = 0.0) -> Host:
-        """Reset the core, and SYNC."""
+    async def start(cls, dut: Any, seed: int, rx_gap: float = 0.0, tx_gap: float = 0.0, sync: bool = True) -> Host:
+        """Reset the core, and SYNC unless told otherwise."""
         rng = logged_rng(seed)
         dut.rx__valid.value = 0
         dut.tx__ready.value = 0
         dut.rx__payload.value = 0
         await reset(dut)
         host = cls(LinkDriver(dut, rng, rx_gap, tx_gap), geometry(), rng)
-        await host.sync()
+        if sync:
+            await host.sync()
         return host
 
     @staticmethod
@@ -181,9 +182,8 @@ class Host:
 
     async def sync(self, seq: int | None = None) -> Mapping[str, int]:
         """SYNC, and drop what the core still had to say. The identity."""
-        from tritloom.rtl.wire import IDENTITY
         self.seq = self.rng.randrange(256) if seq is None else seq
-        nonce = self.rng.getrandbits(32)
+        nonce = self.nonce = self.rng.getrandbits(32) | 1
         at = self.command(Op.SYNC, SYNC.pack(nonce=nonce))
         while True:
             reply = await self.link.frame()

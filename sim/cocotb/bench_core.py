@@ -6,7 +6,7 @@ import cocotb
 from agents import Host
 from cobs import cobs
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import PAYLOAD_BYTES, SYNC, VERSION, WRITE, Error, Memory, Op
+from tritloom.rtl.wire import PAYLOAD_BYTES, RX_BYTES, SYNC, VERSION, WRITE, Error, Memory, Op
 from tritloom.sim.timing import JobShape, batch
 
 MALFORMED = 0    # the number in the reply to a frame whose own cannot be trusted
@@ -52,11 +52,18 @@ async def streamed(host, n, k, rows, each=None):
 
 @cocotb.test()
 async def identity(dut):
-    host = await Host.start(dut, 1)
+    """And nothing but SYNC is executed before the first one."""
+    host = await Host.start(dut, 1, sync=False)
     g = host.g
+    for seq in (0, 1, 255):
+        for op, payload in ((Op.COUNTERS, b""), (Op.WRITE, WRITE.pack(memory=1, row=0, at=0) + bytes(g.lanes)), (Op.JOB, bytes(19))):
+            host.link.send(host.encode(op, seq, payload))
+            await host.refused(Error.SEQUENCE, seq, 0)
     for seq in (0, 255, 77):
+        previous = host.nonce
         found = await host.sync(seq)
-        assert found["version"] == VERSION and found["digest"] == g.digest and found["rx_bytes"] == 1023
+        assert found["previous"] == previous
+        assert found["version"] == VERSION and found["digest"] == g.digest and found["rx_bytes"] == RX_BYTES
         assert {name: found[name] for name in Geometry.names()} == {name: getattr(g, name) for name in Geometry.names()}
         counters = await host.counters()
         assert set(counters.values()) == {0}
@@ -285,7 +292,7 @@ async def commands_that_are_wrong(dut):
         await host.refused(Error.BAD_ADDRESS, host.command(Op.WRITE, WRITE.pack(memory=memory, row=row, at=at) + whole[Memory(memory)]))
     await host.refused(Error.BAD_ADDRESS, host.command(Op.WRITE, WRITE.pack(memory=2, row=0, at=0) + word))
 
-    for wrong in ({"engine": 1}, {"source": 1}, {"destination": 1}, {"weights": 2}, {"hold": 2}, {"rows": 0}, {"rows": g.rows + 1}, {"result_bytes": 0},
+    for wrong in ({"engine": 1}, {"source": 1}, {"destination": 1}, {"weights": 2}, {"hold": 2}, {"hold": 1, "weights": 1}, {"rows": 0}, {"rows": g.rows + 1}, {"result_bytes": 0},
                   {"result_bytes": 5}, {"k": 0}, {"k": g.depth + 1}, {"n": 0}, {"acts_at": g.act_words}, {"weights_at": g.weight_words},
                   {"weights_at": 1 << 31}, {"rows": 255} if g.rows < 255 else {"rows": 0}):
         await host.refused(Error.BAD_JOB, host.job(**wrong))

@@ -6,7 +6,7 @@ import zlib
 import pytest
 from cobs import cobs
 from tritloom.rtl.deframer import Deframer
-from tritloom.rtl.wire import FRAME_BYTES
+from tritloom.rtl.wire import FRAME_BYTES, RX_BYTES
 
 LONGEST = FRAME_BYTES - 4
 
@@ -111,7 +111,7 @@ def test_noise(bench, seed):
 
 
 def test_a_full_ring_holds_the_link(bench):
-    """Nobody reads: after 1023 bytes of content and CRC the link waits, nothing is lost, and all of it comes when it is read."""
+    """Nobody reads: after `RX_BYTES` bytes of content and CRC the link waits, nothing is lost, and all of it comes when it is read."""
     frames = [bytes([i + 1]) * LONGEST for i in range(7)]
     data = b"".join(map(encoded, frames))
     test = bench(Deframer())
@@ -122,8 +122,8 @@ def test_a_full_ring_holds_the_link(bench):
 
     async def process(ctx):
         await ctx.tick().repeat(3000)
-        # One byte waits at the output, 1023 lie in the ring: four frames whole, 23 or so of the fifth.
-        assert 1023 <= len(sent) <= 1023 + 40
+        # One byte waits at the output, `RX_BYTES` lie in the ring: four frames whole, 23 or so of the fifth.
+        assert RX_BYTES <= len(sent) <= RX_BYTES + 40
         assert not ctx.get(dut.link.ready)
         reading.append(1)
         for frame in frames:
@@ -142,6 +142,20 @@ def test_a_full_ring_holds_the_link(bench):
 
 def test_arrivals_full_hold_the_link(bench):
     """More small frames than may wait: the link waits, and none is lost."""
-    contents = [bytes([i + 1, i + 1]) for i in range(40)]
-    data = b"".join(map(encoded, contents)) + b"\x01\0" * 20
-    assert play(bench, data, 3, 0, 0.99, 0) == 20
+    contents = [bytes([i % 255 + 1, i % 255 + 1]) for i in range(Deframer.ARRIVALS)]
+    data = b"".join(map(encoded, contents)) + b"\x01\0" * (Deframer.ARRIVALS + 20)
+    assert play(bench, data, 3, 0, 0.97, 0) == Deframer.ARRIVALS + 20
+
+
+def test_the_ring_holds_what_the_identity_says(bench):
+    """A host without flow control may have `RX_BYTES` unanswered: even of the shortest frames, none is refused."""
+    data = encoded(b"ab") * (RX_BYTES // len(encoded(b"ab")))
+    test = bench(Deframer())
+    sent = []
+    test.send(test.dut.link, data, at=sent)
+
+    async def wait(ctx):
+        await ctx.tick().repeat(len(data) + 5)
+    test.add(wait)
+    test.run(len(data) + 20)
+    assert sent == list(range(len(data)))

@@ -1,0 +1,59 @@
+# Two commands do all the set-up: `make run` and `make test`. Neither needs root; `make test` uses it for Icarus where it can.
+PYTHON      ?= python3
+VENV        ?= .venv
+ARGS        ?=
+EXTRAS      ?= test
+# Set to requirements.lock for the versions that CI runs.
+CONSTRAINTS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
+.PHONY: run test bench docs lint lock clean
+
+run: $(VENV)/.run
+	@$(BIN)/tritloom run $(ARGS)
+
+test: $(VENV)/.test icarus
+	$(BIN)/python -m pytest sim tests $(ARGS)
+
+bench: $(VENV)/.run
+	@$(BIN)/python -m tritloom.sim.bench $(ARGS)
+
+docs: $(VENV)/.run
+	$(BIN)/python docs/generate.py
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+
+# The versions of this machine's environment, for CI. Only what pip installed from an index.
+lock: $(VENV)/.test
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tritloom needs Python 3.11 or newer, and $(PYTHON) is older or missing: name another with 'make PYTHON=python3.12 ...'" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, 'apt install python3-venv'" >&2; exit 1; }
+	@touch $@
+
+# The core is compiled for simulation: where there is no C++ compiler, pip brings one.
+$(VENV)/.run: $(VENV)/.venv pyproject.toml
+	@echo "Installing tritloom into $(VENV)"
+	@if [ -n "$$CXX" ] || command -v g++ clang++ >/dev/null; then $(PIP) -e .; \
+	 else echo "There is no C++ compiler here: installing ziglang, which is one"; $(PIP) -e '.[compiler]'; fi
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run pyproject.toml
+	@$(PIP) -e '.[$(EXTRAS)]'
+	@touch $@
+
+.PHONY: icarus
+icarus:
+	@command -v iverilog >/dev/null || { \
+	  root=$$( [ "$$(id -u)" = 0 ] || echo "sudo -n" ); \
+	  echo "Installing Icarus Verilog with apt"; \
+	  { $$root apt-get update -qq && $$root apt-get install -y -qq iverilog >/dev/null; } 2>/dev/null; \
+	  command -v iverilog >/dev/null; } || { \
+	  echo "The cocotb tests need Icarus Verilog, and it could not be installed from here: 'sudo apt install iverilog', or https://steveicarus.github.io/iverilog" >&2; exit 1; }

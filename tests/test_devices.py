@@ -1,0 +1,98 @@
+"""The same host code on every device: the compiled RTL, the model of it, and the golden model agree to the last bit, beat and character."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tritloom.host import Model, connect
+from tritloom.rtl.geometry import Geometry
+from tritloom.sim.golden import NumpyAccelerator, matmul
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return Model.load("nano")
+
+
+def test_greedy_text_is_the_same_everywhere(nano):
+    """200 tokens, byte by byte, and the array's counters with them."""
+    texts, counts = {}, {}
+    for device in ("sim", "model"):
+        with connect(device) as acc:
+            texts[device] = "".join(nano.generate("ROMEO:", acc, max_tokens=200, temperature=0.0)).encode()
+            counts[device] = acc.counters()
+    texts["numpy"] = "".join(nano.generate("ROMEO:", NumpyAccelerator(), max_tokens=200, temperature=0.0)).encode()
+    assert len(texts["numpy"]) == 200
+    assert texts["sim"] == texts["model"] == texts["numpy"]
+    assert counts["sim"] == counts["model"]
+    assert counts["sim"].utilization > 0.95
+
+
+def test_sampled_text_is_the_same_everywhere(nano):
+    texts = []
+    for device in ("sim", "model"):
+        with connect(device) as acc:
+            texts.append("".join(nano.generate("MENENIUS:\n", acc, max_tokens=40, temperature=1.0, top_k=20, top_p=0.9, seed=5)))
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_matrices(seed):
+    """Stored and streamed matrices, one or many vectors: exact on both devices, with the same counters."""
+    rng = np.random.default_rng(seed)
+    with connect("sim") as sim, connect("model") as model:
+        for case in range(15):
+            n, k, m = rng.integers(1, 301, 3) if case % 3 else rng.integers(1, 20, 3)
+            w, x = rng.integers(-1, 2, (n, k), np.int8), rng.integers(-128, 128, (m, k), np.int8)
+            if case % 5 == 0:
+                w[:], x[:] = rng.choice([-1, 1]), rng.choice([-128, 127])
+            said = f"seed {seed}, case {case}: N={n}, K={k}, M={m}"
+            assert np.array_equal(sim.matmul(w, x), matmul(w, x)), said
+            assert np.array_equal(model.matmul(w, x), matmul(w, x)), said
+            assert sim.counters() == model.counters(), said
+
+
+def test_larger_than_the_weight_store():
+    """Streamed weights, K beyond the accumulators' depth too."""
+    geometry = Geometry(rows=1, cols=3, lanes=5, depth=64, weight_words=64, stream_words=32, queue=2)
+    rng = np.random.default_rng(11)
+    w, x = rng.integers(-1, 2, (50, 150), np.int8), rng.integers(-128, 128, (4, 150), np.int8)
+    with connect("sim", geometry=geometry) as sim, connect("model", geometry=geometry) as model:
+        for acc in (sim, model):
+            matrix = acc.load(w)
+            assert not matrix.resident
+            assert np.array_equal(acc.matmul(matrix, x), matmul(w, x))
+        assert sim.counters().stall_weights > 0
+        assert sim.counters() == model.counters()
+
+
+def test_no_compiler_is_said_with_two_ways_out(tmp_path):
+    """Without a C++ compiler on the path, and with nothing compiled before."""
+    code = (
+        "import importlib.util, sys\n"
+        "from tritloom.host import connect\n"
+        "from tritloom.host.errors import TransportError\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'ziglang' else find(name, *rest)\n"
+        "try: connect('sim')\n"
+        "except TransportError as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                         env={"PATH": "", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)})
+    assert run.returncode == 0, run.stderr
+    assert "there is none: install one (such as Debian's g++), or the one that pip brings" in run.stdout
+
+
+def test_a_compiler_that_fails_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    from tritloom.host.errors import TransportError
+
+    monkeypatch.setenv("CXX", "/nowhere/c++ -fast")
+    with pytest.raises(TransportError, match=r"compiler '/nowhere/c\+\+ -fast' cannot be started"):
+        connect("sim")
+    monkeypatch.setenv("CXX", f"{sys.executable} -c 'import sys; sys.exit(\"no such thing\")'")
+    with pytest.raises(TransportError, match="failed on the simulated core: no such thing"):
+        connect("sim")
+    assert not list(tmp_path.rglob("*.so")) and not list(tmp_path.rglob("tmp*"))
