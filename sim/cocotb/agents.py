@@ -18,10 +18,11 @@ import cocotb
 from cobs import cobs
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
+
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import COUNTERS, ERROR, IDENTITY, JOB, PAYLOAD_BYTES, SYNC, WRITE, Memory, Op
 
-__all__ = ["Host", "Model", "LinkDriver", "geometry", "logged_rng", "reset"]
+__all__ = ["Host", "LinkDriver", "Model", "geometry", "logged_rng", "reset"]
 
 
 def geometry() -> Geometry:
@@ -130,7 +131,7 @@ class LinkDriver:
     def send(self, data: bytes) -> None:
         self.to_core.extend(data)
 
-    async def frame(self, cycles: int = 20_000) -> bytes:
+    async def frame(self, cycles: int = 5_000) -> bytes:
         """The next frame from the core, decoded and checked. Fails if none comes in time: the core must answer."""
         for _ in range(cycles):
             if self.frames:

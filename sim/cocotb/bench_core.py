@@ -1,13 +1,19 @@
 """The core's Verilog, spoken to through its two byte streams only: results exact, errors named, aborts clean, counters as the cycle model says."""
 
 import zlib
+from functools import partial
 
 import cocotb
 from agents import Host
 from cobs import cobs
+from cocotb.triggers import RisingEdge
+
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import PAYLOAD_BYTES, RX_BYTES, SYNC, VERSION, WRITE, Error, Memory, Op
 from tritloom.sim.timing import JobShape, batch
+
+#: A core that hangs fails its case, within a simulated millisecond (100,000 cycles).
+case = partial(cocotb.test, timeout_time=1, timeout_unit="ms")
 
 MALFORMED = 0    # the number in the reply to a frame whose own cannot be trusted
 
@@ -50,7 +56,7 @@ async def streamed(host, n, k, rows, each=None):
         await host.ack(seq)
 
 
-@cocotb.test()
+@case()
 async def identity(dut):
     """And nothing but SYNC is executed before the first one."""
     host = await Host.start(dut, 1, sync=False)
@@ -69,7 +75,7 @@ async def identity(dut):
         assert set(counters.values()) == {0}
 
 
-@cocotb.test()
+@case()
 async def exact(dut):
     host = await Host.start(dut, 2)
     for n, k, rows in shapes(host, 8):
@@ -86,7 +92,7 @@ async def exact(dut):
         assert await host.results(job, host.g.cols, host.g.rows, size) == expected
 
 
-@cocotb.test()
+@case()
 async def exact_over_a_stalling_link(dut):
     host = await Host.start(dut, 3, rx_gap=0.3, tx_gap=0.6)
     for n, k, rows in shapes(host, 5):
@@ -94,7 +100,7 @@ async def exact_over_a_stalling_link(dut):
     await streamed(host, host.g.cols + 1, host.g.lanes + 1, host.g.rows)
 
 
-@cocotb.test()
+@case()
 async def a_reader_that_pauses(dut):
     """Nobody takes the results of many tiles: they wait, the array stops, and all of them come later, exact and counted as stalls."""
     host = await Host.start(dut, 4)
@@ -111,21 +117,21 @@ async def a_reader_that_pauses(dut):
     host.link.pause_tx = True
     job = host.job(n=n, k=1, rows=rows, result_bytes=4)
     for _ in range(1500 + 2 * n * rows):
-        await cocotb.triggers.RisingEdge(dut.clk)
+        await RisingEdge(dut.clk)
     host.link.pause_tx = False
     assert await host.results(job, n, rows) == host.model.matmul(weights, acts)
     after = await host.counters()
     assert (after["stall_results"] > before["stall_results"] + 1000) == (n * rows * 4 > 500 + 16 * g.cols * rows)
 
 
-@cocotb.test()
+@case()
 async def queued_jobs(dut):
     """A queue of held jobs starts as one: back to back, in order, each with its own results, and counted as the cycle model says."""
     host = await Host.start(dut, 5)
     g = host.g
     for _ in range(2):
         jobs, at, before = [], 0, await host.counters()
-        for i in range(g.queue):
+        for _ in range(g.queue):
             n, k, rows = host.rng.randint(1, 2 * g.cols), host.rng.randint(1, min(g.depth, 2 * g.lanes)), host.rng.randint(1, g.rows)
             if at + g.words(n, k) > g.resident_words:
                 n, k = 1, 1
@@ -152,7 +158,7 @@ def check_counters(before, after, g, jobs):
     assert difference == {name: getattr(expected, name, 0) for name in after}, f"{difference} instead of {expected} for {jobs}"
 
 
-@cocotb.test()
+@case()
 async def held_jobs_wait(dut):
     host = await Host.start(dut, 6)
     g = host.g
@@ -176,7 +182,7 @@ async def held_jobs_wait(dut):
         assert await host.results(job, g.cols, 1) == host.model.matmul(weights, acts)
 
 
-@cocotb.test()
+@case()
 async def streamed_weights(dut):
     """Matrices far larger than the window, in frames of one word and as many as fit; counted as the cycle model says."""
     host = await Host.start(dut, 7)
@@ -195,7 +201,7 @@ async def streamed_weights(dut):
     await resident(host, g.cols, 1, 1)
 
 
-@cocotb.test()
+@case()
 async def streamed_and_resident_jobs_in_one_queue(dut):
     """Streamed jobs one after another take their own words each, with a resident one between, and the words wait for their job."""
     host = await Host.start(dut, 8)
@@ -214,7 +220,7 @@ async def streamed_and_resident_jobs_in_one_queue(dut):
         await host.ack(seq)
 
 
-@cocotb.test()
+@case()
 async def counters(dut):
     host = await Host.start(dut, 9)
     g = host.g
@@ -229,7 +235,7 @@ async def counters(dut):
     assert after["cycles"] - before["cycles"] == g.beats(1) + g.ramp + g.latency + g.rows
 
 
-@cocotb.test()
+@case()
 async def damaged_frames(dut):
     """Each gets one error reply with the number the core expects, is counted, changes nothing; the next frame is executed."""
     host = await Host.start(dut, 10)
@@ -264,7 +270,7 @@ async def damaged_frames(dut):
     await resident(host, 1, 1, g.rows)
 
 
-@cocotb.test()
+@case()
 async def commands_that_are_wrong(dut):
     host = await Host.start(dut, 11)
     g = host.g
@@ -306,7 +312,7 @@ async def commands_that_are_wrong(dut):
     assert (counters["jobs"], counters["results"], counters["bad_frames"]) == (1, g.cols * g.rows, 0)
 
 
-@cocotb.test()
+@case()
 async def sequence_numbers(dut):
     """Nothing is executed twice, nothing out of order; a repeat is acknowledged."""
     host = await Host.start(dut, 12)
@@ -335,7 +341,7 @@ async def sequence_numbers(dut):
     await resident(host, 1, 1, 1)
 
 
-@cocotb.test()
+@case()
 async def busy_and_full(dut):
     """While a job waits for words its memories cannot be written, and the queue takes as many jobs as it says."""
     host = await Host.start(dut, 13)
@@ -359,7 +365,7 @@ async def busy_and_full(dut):
     await resident(host, g.cols + 1 if g.words(g.cols + 1, 1) <= g.resident_words else 1, 1, 1)
 
 
-@cocotb.test()
+@case()
 async def too_many_words(dut):
     """Words beyond a streamed job's end are dropped, whatever the core says of them, and are not given to the next job."""
     host = await Host.start(dut, 14)
@@ -386,7 +392,7 @@ async def too_many_words(dut):
         await streamed(host, g.cols, 1, 1)
 
 
-@cocotb.test()
+@case()
 async def abort(dut):
     """SYNC in the middle of everything: jobs, results and words of before are gone, and the next job is exact."""
     host = await Host.start(dut, 15, tx_gap=0.2)
@@ -396,14 +402,14 @@ async def abort(dut):
         await host.load(host.matrix(n, 1), 0)
         await host.vectors(host.batch(g.rows, 1))
         kind = host.rng.randrange(3)
-        for i in range(min(2, g.queue)):
+        for _ in range(min(2, g.queue)):
             host.job(n=n, rows=g.rows, weights=int(kind == 1), hold=int(kind == 2), result_bytes=4)
         if kind == 1:
             host.stream([bytes(g.word_bytes)] * min(5, g.stream_words), 1)
         while host.link.to_core:
-            await cocotb.triggers.RisingEdge(dut.clk)
+            await RisingEdge(dut.clk)
         for _ in range(wait):
-            await cocotb.triggers.RisingEdge(dut.clk)
+            await RisingEdge(dut.clk)
         await host.sync()
         await host.link.silence(30)
         before = await host.counters()
@@ -412,7 +418,7 @@ async def abort(dut):
         assert after["jobs"] - before["jobs"] == 1 and after["busy"] - before["busy"] == g.beats(min(g.depth, g.lanes)), f"wait {wait}"
 
 
-@cocotb.test()
+@case()
 async def abort_in_a_result_frame(dut):
     """The frame on its way is finished, whole and correct; nothing of the old job follows the identity."""
     host = await Host.start(dut, 16)
@@ -423,11 +429,11 @@ async def abort_in_a_result_frame(dut):
         await host.vectors(host.batch(g.rows, 1))
         host.job(n=n, rows=g.rows)
         while len(host.link._partial) < taken:
-            await cocotb.triggers.RisingEdge(dut.clk)
+            await RisingEdge(dut.clk)
         host.link.pause_tx = True
         host.link.send(host.encode(Op.SYNC, 9, SYNC.pack(nonce=taken)))
         for _ in range(100):
-            await cocotb.triggers.RisingEdge(dut.clk)
+            await RisingEdge(dut.clk)
         host.link.pause_tx = False
         host.seq = 10
         assert (await host.link.frame())[0] == Op.RESULT

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from amaranth import Cat
+
 from tritloom.rtl.array import Array
 from tritloom.rtl.geometry import Geometry
 

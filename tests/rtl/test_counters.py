@@ -1,6 +1,7 @@
 """The counters: each event is counted once, and only while a job is on."""
 
 import pytest
+
 from tritloom.rtl.counters import Counters
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import COUNTERS
@@ -15,7 +16,7 @@ class Stand:
         self.test, self.dut = test, test.dut
 
     async def cycle(self, ctx, issued=None, **events):
-        ctx.set(self.dut.issued, {name: 0 for name in ("busy", "ramp", "stall_weights", "stall_results", "tile")} | (issued or {}))
+        ctx.set(self.dut.issued, dict.fromkeys(("busy", "ramp", "stall_weights", "stall_results", "tile"), 0) | (issued or {}))
         for name in ("running", "tile_done", "sent", "job_done", "bad_frame", "abort"):
             ctx.set(getattr(self.dut, name), events.get(name, 0))
         await ctx.tick()
@@ -96,3 +97,22 @@ def test_events(bench, event, counter):
             await stand.cycle(ctx)
         assert stand.read(ctx) == {counter: 5}
     run(bench, story)
+
+
+@pytest.mark.xfail(strict=True, reason="the count of tiles in the array is only as wide as the credit for the result queues")
+@pytest.mark.parametrize("g", [Geometry(rows=16, cols=1, lanes=1), Geometry(rows=255, cols=1, lanes=240), Geometry(rows=64, cols=3, lanes=2)], ids=str)
+def test_many_tiles_in_a_deep_array(bench, g):
+    """Rows that are not at work give no results to wait for, so a tall array holds more tiles than the result queues."""
+    tiles = (g.latency + g.rows) // g.cols
+    test = bench(Counters(g))
+    stand = Stand(test)
+
+    async def process(ctx):
+        for _ in range(tiles):
+            await stand.cycle(ctx, {"busy": 1, "tile": 1}, running=1)
+        for left in range(tiles, 0, -1):
+            assert ctx.get(test.dut.active), f"{left} of {tiles} tiles are in the array"
+            await stand.cycle(ctx, tile_done=1)
+        assert not ctx.get(test.dut.active)
+    test.add(process)
+    test.run(1000)

@@ -5,6 +5,7 @@ import zlib
 
 import pytest
 from cobs import cobs
+
 from tritloom.rtl.deframer import Deframer
 from tritloom.rtl.wire import FRAME_BYTES, RX_BYTES
 

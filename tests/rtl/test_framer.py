@@ -4,6 +4,7 @@ import zlib
 
 import pytest
 from cobs import cobs
+
 from tritloom.rtl.framer import Framer, Switch
 
 
@@ -84,54 +85,58 @@ AFTER = [bytes([0x11, 0x22, 0x33]), bytes([0, 0x44]), bytes([0x55] * 7)]
 def test_discard_in_any_cycle(bench, start, read_gap):
     """Whatever is dropped, and when: what comes out is whole frames from before, at most what was begun, then all that came later."""
     for discard_at in range(start, start + 8):
-        test = bench(Framer(), seed=discard_at)
-        dut = test.dut
-        raw = bytearray()
-        in_send = {}
+        discard_once(bench, discard_at, read_gap)
 
-        async def process(ctx, dut=dut, discard_at=discard_at):
-            before = as_bytes(DISCARDED * 2)
-            for cycle in range(discard_at + 1):
-                ctx.set(dut.frames.valid, bool(before))
-                if before:
-                    ctx.set(dut.frames.payload, before[0])
-                ctx.set(dut.discard, cycle == discard_at)
-                *_, ready = await ctx.tick().sample(dut.frames.ready)
-                if ready and before:
-                    before.pop(0)
-            ctx.set(dut.discard, 0)
-            ctx.set(dut.frames.valid, 0)
-            in_send["bytes"] = len(raw)
-            for item in as_bytes(AFTER):
-                ctx.set(dut.frames.payload, item)
-                ctx.set(dut.frames.valid, 1)
-                await ctx.tick().until(dut.frames.ready)
-            ctx.set(dut.frames.valid, 0)
-            await ctx.tick().repeat(300)
 
-        async def reader(ctx, dut=dut, raw=raw, test=test):
-            while True:
-                ctx.set(dut.encoded.ready, test.rng.random() >= read_gap)
-                *_, valid, ready, payload = await ctx.tick().sample(dut.encoded.valid, dut.encoded.ready, dut.encoded.payload)
-                if valid and ready:
-                    raw.append(payload["data"])
-        test.background(reader)
-        test.watch(dut.encoded, "encoded")
-        test.add(process)
-        test.run(2000)
-        note = f"discard in cycle {discard_at}, seed {test.seed}"
-        frames = bytes(raw).split(b"\0")
-        assert frames.pop() == b"", note
-        decoded = []
-        for frame in frames:
-            content = cobs.decode(frame)
-            assert zlib.crc32(content[:-4]).to_bytes(4, "little") == content[-4:], note
-            decoded.append(content[:-4])
-        assert decoded[-len(AFTER):] == AFTER, note
-        kept = decoded[:-len(AFTER)]
-        assert kept == (DISCARDED * 2)[:len(kept)], note
-        # Of the frames from before, at most the one being sent at the time of the discard ended after it.
-        assert sum(len(encoded(frame)) for frame in kept[:-1]) <= in_send["bytes"] + 1, note
+def discard_once(bench, discard_at, read_gap):
+    test = bench(Framer(), seed=discard_at)
+    dut = test.dut
+    raw = bytearray()
+    in_send = {}
+
+    async def process(ctx):
+        before = as_bytes(DISCARDED * 2)
+        for cycle in range(discard_at + 1):
+            ctx.set(dut.frames.valid, bool(before))
+            if before:
+                ctx.set(dut.frames.payload, before[0])
+            ctx.set(dut.discard, cycle == discard_at)
+            *_, ready = await ctx.tick().sample(dut.frames.ready)
+            if ready and before:
+                before.pop(0)
+        ctx.set(dut.discard, 0)
+        ctx.set(dut.frames.valid, 0)
+        in_send["bytes"] = len(raw)
+        for item in as_bytes(AFTER):
+            ctx.set(dut.frames.payload, item)
+            ctx.set(dut.frames.valid, 1)
+            await ctx.tick().until(dut.frames.ready)
+        ctx.set(dut.frames.valid, 0)
+        await ctx.tick().repeat(300)
+
+    async def reader(ctx):
+        while True:
+            ctx.set(dut.encoded.ready, test.rng.random() >= read_gap)
+            *_, valid, ready, payload = await ctx.tick().sample(dut.encoded.valid, dut.encoded.ready, dut.encoded.payload)
+            if valid and ready:
+                raw.append(payload["data"])
+    test.background(reader)
+    test.watch(dut.encoded, "encoded")
+    test.add(process)
+    test.run(2000)
+    note = f"discard in cycle {discard_at}, seed {test.seed}"
+    frames = bytes(raw).split(b"\0")
+    assert frames.pop() == b"", note
+    decoded = []
+    for frame in frames:
+        content = cobs.decode(frame)
+        assert zlib.crc32(content[:-4]).to_bytes(4, "little") == content[-4:], note
+        decoded.append(content[:-4])
+    assert decoded[-len(AFTER):] == AFTER, note
+    kept = decoded[:-len(AFTER)]
+    assert kept == (DISCARDED * 2)[:len(kept)], note
+    # Of the frames from before, at most the one being sent at the time of the discard ended after it.
+    assert sum(len(encoded(frame)) for frame in kept[:-1]) <= in_send["bytes"] + 1, note
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5])

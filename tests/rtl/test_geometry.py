@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from tritloom.rtl.geometry import Geometry
 
 

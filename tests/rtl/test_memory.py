@@ -1,6 +1,7 @@
 """The two memories: what was written is read, a cycle later, row by row with the skew the array asks for."""
 
 import pytest
+
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.memory import ActivationBuffer, WeightStore
 

@@ -1,6 +1,7 @@
 """The packer: each result in its place and on as many bytes as asked for, in frames filled to the limit, whatever stalls."""
 
 import pytest
+
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.packer import Packer
 from tritloom.rtl.wire import RESULT_BYTES, Op

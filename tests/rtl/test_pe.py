@@ -1,6 +1,7 @@
 """The processing element: exact for every input, and on time."""
 
 import pytest
+
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.pe import PE
 

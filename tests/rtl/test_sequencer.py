@@ -1,6 +1,7 @@
 """The queue and the sequencer: order, addresses, credit, the streaming window, and what each cycle is counted as."""
 
 import pytest
+
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.sequencer import JobQueue, Sequencer
 
@@ -30,7 +31,10 @@ def test_queue_keeps_order(bench):
     assert [(job["seq"], job["k"], job["weights_at"]) for job in got] == [(job["seq"], job["k"], job["weights_at"]) for job in jobs]
 
 
-@pytest.mark.parametrize("depth", [1, 3, 5])
+@pytest.mark.parametrize("depth", [
+    1, 3, 5,
+    pytest.param(2, marks=pytest.mark.xfail(strict=True, reason="a FIFO of two takes no second word in the next cycle, but `ready` says so")),
+])
 def test_queue_full(bench, depth):
     test = bench(JobQueue(Geometry(queue=depth)))
     dut = test.dut
@@ -133,7 +137,7 @@ class Recorder:
         dut = test.dut
 
         async def watcher(ctx):
-            issued_before = 0
+            issued_before = acts_were_read = 0
             async for _, _, read, at, acts_read, acts_at, beat_valid, beat, issued, running, freed in ctx.tick().sample(
                     dut.weights_read, dut.weights_at, dut.acts_read, dut.acts_at, dut.beats.valid, dut.beats.payload, dut.issued,
                     dut.running, dut.tile_freed):
@@ -196,7 +200,7 @@ def test_beats(bench, g, seed):
         ctx.set(dut.streamed_words, 0)
 
     async def window(ctx):
-        async for _, _, read, streaming, ready in ctx.tick().sample(dut.weights_read, dut.streaming, dut.stream_ready):
+        async for _, _, read, streaming in ctx.tick().sample(dut.weights_read, dut.streaming):
             words["read"] += read and streaming
             assert words["read"] <= words["written"], f"a word was read before it came, seed {seed}"
             assert words["written"] - words["read"] <= g.stream_words, f"a word was overwritten, seed {seed}"

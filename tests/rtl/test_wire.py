@@ -4,6 +4,7 @@ import random
 
 import pytest
 from amaranth.hdl import Const
+
 from tritloom.rtl import wire
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.layouts import Trit, acts_word, job_layout, struct, weights_word
