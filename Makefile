@@ -26,9 +26,9 @@ docs: $(VENV)/.run
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 
-# The versions of this machine's environment, for CI. Only what pip installed from an index.
+# The versions in this environment, for CI; PyTorch's CPU build, and so without what its CUDA build brings along.
 lock: $(VENV)/.test
-	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(cuda|nvidia|triton)' > requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -203,19 +203,24 @@ async def streamed_weights(dut):
 
 @case()
 async def streamed_and_resident_jobs_in_one_queue(dut):
-    """Streamed jobs one after another take their own words each, with a resident one between, and the words wait for their job."""
+    """Words that come before their job runs wait in the window, and on the link once that is full; each streamed job takes its own."""
     host = await Host.start(dut, 8)
     g = host.g
-    acts = host.batch(1, 1)
-    stored = host.matrix(g.cols, 1)
+    acts = host.batch(g.rows, 1)
+    stored = host.matrix(4 * g.cols, 1)
     await host.load(stored, 0)
     await host.vectors(acts)
-    plan = [0, 1, 1][:max(1, g.queue)]
-    matrices = [host.matrix(g.cols, 1) if is_streamed else stored for is_streamed in plan]
-    jobs = [host.job(n=g.cols, weights=is_streamed, result_bytes=2) for is_streamed in plan]
+    plan = [0, 1, 1][:g.queue + 1]
+    matrices = [host.matrix(3 * g.cols, 1) if is_streamed else stored for is_streamed in plan]
+    assert g.words(3 * g.cols, 1) > g.stream_words or g.rows == 1
+    jobs = [host.job(n=len(matrix), rows=g.rows, weights=is_streamed) for is_streamed, matrix in zip(plan, matrices, strict=True)]
     acks = [seq for is_streamed, matrix in zip(plan, matrices, strict=True) if is_streamed for seq in host.stream(host.pack(matrix))]
+    host.link.pause_tx = True    # the stored job cannot end
+    for _ in range(400):
+        await RisingEdge(dut.clk)
+    host.link.pause_tx = False
     for job, matrix in zip(jobs, matrices, strict=True):
-        assert await host.results(job, g.cols, 1, 2, acks) == host.model.matmul(matrix, acts)
+        assert await host.results(job, len(matrix), g.rows, 4, acks) == host.model.matmul(matrix, acts)
     for seq in acks:
         await host.ack(seq)
 
@@ -245,7 +250,7 @@ async def damaged_frames(dut):
     write = WRITE.pack(memory=Memory.WEIGHTS, row=0, at=0) + word
     longest = bytes([Op.COUNTERS, host.seq]) + bytes(PAYLOAD_BYTES + 1)
     flipped = bytearray(host.encode(Op.WRITE, host.seq, write))
-    flipped[5] ^= 0x10
+    flipped[-6] ^= 0x10    # in the word, which has no zeros: the frame stays well formed, and only its CRC tells
     damaged = [
         bytes(flipped), good[:3] + b"\0", good[3:], b"\x01\0", bytes([255]) * 700 + b"\0",
         cobs.encode(longest + zlib.crc32(longest).to_bytes(4, "little")) + b"\0",
