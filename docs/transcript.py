@@ -1,5 +1,6 @@
 """Draws transcript.svg, the README's picture, from a real run of `tritloom run` in a terminal of 80 columns."""
 
+import io
 import os
 import pty
 import re
@@ -35,7 +36,7 @@ def terminal(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    console = Console(record=True, width=80, file=open(os.devnull, "w"), force_terminal=True)    # noqa: SIM115
+    console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi("$ " + " ".join(COMMAND).replace("ROMEO:", "'ROMEO:'") + "\n" + terminal(COMMAND)))
     drawing = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="tritloom on sim"), flags=re.DOTALL)    # no fonts from elsewhere
     Path(__file__).with_name("transcript.svg").write_text(drawing)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import click
+
 from tritloom.host.cli.options import device_option, geometry_option, json_option, model_option, read_text
 from tritloom.host.cli.output import note, print_json, show_table
 from tritloom.host.cli.progress import progress, waiting

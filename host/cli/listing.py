@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+
 from tritloom.host.cli.options import json_option
 from tritloom.host.cli.output import note, print_json, show_table
 from tritloom.rtl.geometry import Geometry

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
 from tritloom.host.errors import TritloomError
 from tritloom.rtl.geometry import Geometry
 

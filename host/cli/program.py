@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
+
 from tritloom.host.cli.evaluation import eval_command
 from tritloom.host.cli.listing import devices, models
 from tritloom.host.cli.output import complain

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+
 from tritloom.host.cli.options import GEOMETRY
 from tritloom.host.cli.output import note, write
 from tritloom.host.cli.progress import waiting

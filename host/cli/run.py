@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from tritloom.host.cli.options import device_option, geometry_option, json_option, model_option
 from tritloom.host.cli.output import console, note, print_json, show_table, write
 from tritloom.host.cli.progress import waiting

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import click
 import numpy as np
+
 from tritloom.host.cli.options import device_option, geometry_option, json_option
 from tritloom.host.cli.output import complain, note, print_json, show_table
 from tritloom.host.cli.progress import progress, waiting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from tritloom.host.cli.options import device_option, geometry_option, json_option
 from tritloom.host.cli.output import note, print_json, write
 from tritloom.host.cli.progress import waiting

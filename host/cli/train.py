@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from tritloom.host.cli.options import json_option
 from tritloom.host.cli.output import note, print_json, show_table
 from tritloom.host.cli.progress import progress

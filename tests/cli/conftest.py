@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+
 from tritloom.host.cli import program
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import Ternary, write_model

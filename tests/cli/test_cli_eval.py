@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from tritloom.host.model import Model, evaluate
 from tritloom.sim.golden import NumpyAccelerator
 

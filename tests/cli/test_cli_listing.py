@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tritloom.host.model import catalogue
 from tritloom.rtl.geometry import Geometry
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from tritloom.host.cli.output import note, show_table
 from tritloom.host.cli.program import _explain
 from tritloom.host.cli.progress import progress, waiting

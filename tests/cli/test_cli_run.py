@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tritloom.host import Model, connect
 from tritloom.rtl.geometry import Geometry
 from tritloom.sim.golden import NumpyAccelerator

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from tritloom.host.serve import Server
 from tritloom.rtl.geometry import Geometry
 from tritloom.sim.model_device import ModelDevice

@@ -52,10 +52,10 @@ def test_a_span_lasts_from_the_first_beat_to_the_last_sum(bench):
         await stand.cycle(ctx, {"stall_weights": 1}, running=1)
         await stand.cycle(ctx, {"busy": 1, "tile": 1}, running=1)
         await stand.cycle(ctx, {"stall_results": 1}, running=1)
-        await stand.cycle(ctx, {"ramp": 1}, running=1, tile_done=1)
-        for _ in range(3):
+        await stand.cycle(ctx, {"ramp": 1}, running=1)
+        for cycle in range(3):
             assert ctx.get(stand.dut.active)
-            await stand.cycle(ctx)
+            await stand.cycle(ctx, tile_done=int(cycle == 1))    # the first tile's last sum, and one is still in the array
         await stand.cycle(ctx, tile_done=1)
         assert not ctx.get(stand.dut.active)
         await stand.cycle(ctx)
