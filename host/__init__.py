@@ -16,6 +16,7 @@ from tritloom.host.driver import Accelerator, Matrix, connect
 from tritloom.host.errors import (
     ContextError,
     DeviceError,
+    DeviceResetError,
     DisconnectedError,
     IncompatibleDeviceError,
     LinkError,
@@ -34,6 +35,7 @@ __all__ = [
     "ContextError",
     "Counters",
     "DeviceError",
+    "DeviceResetError",
     "DisconnectedError",
     "IncompatibleDeviceError",
     "LinkError",

@@ -113,6 +113,11 @@ class Accelerator:
     def __repr__(self) -> str:
         return f"<Accelerator {self.link.name}, geometry {self.geometry}>"
 
+    @property
+    def closed(self) -> bool:
+        """`close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Release the device. Its matrices cannot be used any more."""
         self._closed = True

@@ -157,7 +157,7 @@ def build(geometry: Geometry) -> Path:
     library = folder / f"core-{str(geometry).replace(',', 'x')}-{_digest(geometry, compiler)}.so"
     if library.exists():
         return library
-    _log.info("Compiling the array %s (once; half a minute)", geometry)
+    _log.info("Compiling the array %s (once; half a minute with g++, a few with clang)", geometry)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch, library.name)

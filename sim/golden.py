@@ -50,6 +50,7 @@ class NumpyAccelerator:
 
     def __init__(self, geometry: Geometry | None = None):
         self.geometry = geometry or Geometry()
+        self.closed = False
 
     def load(self, w: np.ndarray) -> _Resident:
         return _Resident(np.asarray(w))
@@ -61,7 +62,7 @@ class NumpyAccelerator:
         return (x.astype(np.float32) @ matrix.weights.T).astype(np.int32)
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
     def __enter__(self) -> "NumpyAccelerator":
         return self

@@ -28,6 +28,11 @@ class LoadedMatrix(Protocol):
 class Accelerator(Protocol):
     """Exact products of int8 activations and ternary weights."""
 
+    @property
+    def closed(self) -> bool:
+        """It was closed: nothing on it can be used any more."""
+        ...
+
     def load(self, w: np.ndarray, /) -> LoadedMatrix:
         """Put ``w``, ``(N, K)`` int8 in {-1, 0, 1}, on the accelerator."""
         ...

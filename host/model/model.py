@@ -95,7 +95,7 @@ class Model:
     def bind(self, acc: Accelerator) -> BoundModel:
         """The model on an accelerator: loaded there the first time, then the same again."""
         for key, bound in list(self._bound.items()):
-            if getattr(bound.acc, "closed", False):
+            if bound.acc.closed:
                 del self._bound[key]
         # Keyed by identity: an accelerator need not be hashable, and the entry keeps it alive, so its id stays its own.
         if id(acc) not in self._bound:

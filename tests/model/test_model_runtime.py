@@ -132,6 +132,8 @@ def test_a_step_takes_four_jobs_a_layer_and_weights_are_loaded_once(make_model: 
 class Batching:
     """As the golden model, but in int32 and `rows` vectors at a time, as a device does it."""
 
+    closed = False
+
     def __init__(self, rows: int) -> None:
         self.rows = rows
 
