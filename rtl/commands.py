@@ -36,7 +36,8 @@ class Commands(wiring.Component):
     """Executes frames in order, each at most once, and replies to each.
 
     A frame that can't be executed gets an error reply and changes nothing. A frame already executed (its reply was lost) gets an ACK.
-    STREAM waits for room in the streaming window as long as a streamed job waits or runs; nothing else waits.
+    WRITE and COUNTERS wait for the last sums to leave the array, which results may have overtaken. STREAM waits for room in the streaming
+    window, as long as a streamed job waits or runs. Nothing else waits.
 
     Members
     -------
@@ -52,8 +53,8 @@ class Commands(wiring.Component):
         To the activation buffer.
     jobs : Out(stream.Signature({job, hold}))
         To the queue.
-    busy : In(1)
-        A job waits, runs, or has sums in the array: its memories must not change.
+    busy, draining : In(1)
+        A job waits or its beats are being issued: its memories must not change. Its last sums are in the array: soon it is over.
     streamed_job_ended : In(1)
         All beats of a streamed job were issued.
     streams : Out(1)
@@ -76,6 +77,7 @@ class Commands(wiring.Component):
                 "row": range(geometry.rows), "address": range(geometry.act_words), "data": 8 * geometry.lanes}))),
             "jobs":               Out(stream.Signature(data.StructLayout({"job": job_layout(geometry), "hold": 1}))),
             "busy":               In(1),
+            "draining":           In(1),
             "streamed_job_ended": In(1),
             "streams":            Out(1),
             "stream_at":          In(range(geometry.stream_words)),
@@ -93,6 +95,7 @@ class Commands(wiring.Component):
         record = Signal(8 * max(record.size for record in _RECORDS.values()))
         record_left = Signal(range(max(record.size for record in _RECORDS.values()) + 1))
         reply, code = Signal(8), Signal(8)
+        counter = Signal(32)      # the one being sent
         session = Signal(32)      # nonce of the last SYNC, 0 if there was none since the reset
 
         word_bytes = max(geometry.word_bytes, geometry.lanes)
@@ -117,7 +120,7 @@ class Commands(wiring.Component):
 
         def whole_words(size: int) -> Value:
             """What is left of the frame is a positive number of words of `size` bytes."""
-            return left.matches(*range(size, PAYLOAD_BYTES + 1, size))
+            return left.matches(*range(size, PAYLOAD_BYTES + 1, size)) if size > 1 else left != 0
 
         def fields(of):    # the record's last byte is the shift register's highest
             return struct(of)(record[-8 * of.size:])
@@ -125,6 +128,7 @@ class Commands(wiring.Component):
         put = Signal()
         streams = op == Op.STREAM
         to_weights = streams | (fields(WRITE).memory == Memory.WEIGHTS)
+        inside = address < Mux(to_weights, geometry.weight_words, geometry.act_words)
         m.d.comb += [
             self.weights.payload.address.eq(Mux(streams, geometry.resident_words + self.stream_at, address)),
             self.weights.payload.data.eq(word[-8 * geometry.word_bytes:]),
@@ -182,7 +186,8 @@ class Commands(wiring.Component):
                 with m.Elif(~sized):
                     fail(Error.LENGTH)
                 with m.Elif(op == Op.COUNTERS):
-                    executed(Op.COUNTS)
+                    with m.If(self.busy | ~self.draining):
+                        executed(Op.COUNTS)
                 with m.Elif(op == Op.STREAM):
                     m.d.sync += [one_word.eq(geometry.word_bytes), word_left.eq(geometry.word_bytes)]
                     with m.If(streamed_jobs == 0):
@@ -229,14 +234,12 @@ class Commands(wiring.Component):
                     fail(Error.BAD_ADDRESS)
                 with m.Elif(self.busy):
                     fail(Error.BUSY)
-                with m.Else():
+                with m.Elif(~self.draining):
                     m.next = "Word"
 
             with m.State("Word"):
-                m.d.comb += self.content.ready.eq(word_left != 0)
-                with m.If(word_left == 0):
-                    m.next = "Put"
-                with m.Elif(self.content.valid):
+                m.d.comb += self.content.ready.eq(1)
+                with m.If(self.content.valid):
                     m.d.sync += [
                         word.eq(Cat(word[8:], self.content.payload)),
                         word_left.eq(word_left - 1),
@@ -246,11 +249,11 @@ class Commands(wiring.Component):
                         m.next = "Put"
 
             with m.State("Put"):
-                has_room = ~streams | self.stream_ready
+                has_room = Mux(streams, self.stream_ready, inside)
                 m.d.comb += [
                     self.weights.valid.eq(to_weights & has_room),
-                    self.acts.valid.eq(~to_weights),
-                    put.eq(Mux(to_weights, self.weights.valid & self.weights.ready, self.acts.ready)),
+                    self.acts.valid.eq(~to_weights & has_room),
+                    put.eq(Mux(to_weights, self.weights.valid & self.weights.ready, self.acts.valid & self.acts.ready)),
                 ]
                 with m.If(put):
                     m.d.sync += [address.eq(address + 1), word_left.eq(one_word)]
@@ -260,6 +263,8 @@ class Commands(wiring.Component):
                         m.next = "Word"
                 with m.Elif(streams & (streamed_jobs == 0)):    # the job ended without these words
                     fail(Error.NO_JOB)
+                with m.Elif(~streams & ~inside):                # the words before this one were written
+                    fail(Error.BAD_ADDRESS)
 
             with m.State("Job"):
                 job = fields(JOB)
@@ -277,7 +282,8 @@ class Commands(wiring.Component):
                     & (job.rows != 0) & (job.rows <= geometry.rows)
                     & (job.result_bytes != 0) & (job.result_bytes <= 4)
                     & (job.k != 0) & (job.k <= geometry.depth) & (job.n != 0)
-                    & (job.acts_at < geometry.act_words) & (job.weights_at < geometry.weight_words)
+                    & (job.acts_at < geometry.act_words)
+                    & ((job.weights == Weights.STREAM) | (job.weights_at < geometry.weight_words))
                 )
                 with m.If(~good):
                     fail(Error.BAD_JOB)
@@ -297,7 +303,12 @@ class Commands(wiring.Component):
 
             with m.State("Reply"):
                 position = Signal(range(HEADER.size + max(IDENTITY.size, COUNTERS.size)))
-                texts = {Op.ACK: [], Op.ERROR: [code, expected], Op.COUNTS: _bytes(self.counters),
+                # The counters run on while they are sent: each is copied when its first byte is next.
+                upcoming = Signal.like(position)
+                m.d.comb += upcoming.eq(position + 1 - HEADER.size)
+                with m.If(self.replies.ready & (upcoming[:2] == 0)):
+                    m.d.sync += counter.eq(self.counters.as_value().word_select(upcoming[2:], len(counter)))
+                texts = {Op.ACK: [], Op.ERROR: [code, expected], Op.COUNTS: _bytes(counter) * len(COUNTERS.fields),
                          Op.IDENTITY: self._identity(fields(SYNC).nonce, session)}
                 m.d.comb += self.replies.valid.eq(1)
                 for text_op, text in texts.items():

@@ -71,8 +71,8 @@ class Core(wiring.Component):
             wiring.connect(m, array.sums[row], packer.sums[row])
         wiring.connect(m, packer.frames, results.frames)
         wiring.connect(m, commands.replies, replies.frames)
-        wiring.connect(m, results.encoded, switch.inputs[0])
-        wiring.connect(m, replies.encoded, switch.inputs[1])
+        wiring.connect(m, replies.encoded, switch.inputs[0])
+        wiring.connect(m, results.encoded, switch.inputs[1])
         wiring.connect(m, switch.output, wiring.flipped(self.tx))
 
         was_streaming = Signal()
@@ -92,7 +92,8 @@ class Core(wiring.Component):
             commands.stream_at.eq(sequencer.stream_at),
             commands.stream_ready.eq(sequencer.stream_ready),
             commands.streamed_job_ended.eq(was_streaming & ~sequencer.streaming),
-            commands.busy.eq(queue.waiting | sequencer.running | counters.active),
+            commands.busy.eq(queue.waiting | sequencer.running),
+            commands.draining.eq(counters.active),
             counters.abort.eq(abort),
             counters.issued.eq(sequencer.issued),
             counters.running.eq(sequencer.running | sequencer.jobs.valid),

@@ -57,7 +57,9 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        tiles = Signal(range(self._geometry.tiles_in_flight + 1))    # in the array
+        # Tiles in the array. Not bounded by the sequencer's credit, which rows without work give back before the last row is through; but one
+        # starts at most every `cols` cycles.
+        tiles = Signal(range(self._geometry.latency + self._geometry.rows + 4))
         ends = Signal()
         counted = Signal()
         m.d.comb += [

@@ -131,7 +131,7 @@ class Framer(wiring.Component):
 
 
 class Switch(wiring.Component):
-    """Joins framers into one stream of bytes, whole frames at a time, the first port first.
+    """Joins framers into one stream of bytes, whole frames at a time, the first port first: what it sends must be short.
 
     Members
     -------

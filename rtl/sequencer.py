@@ -50,7 +50,7 @@ class JobQueue(wiring.Component):
         m.d.comb += [
             push.eq(self.pushes.valid & self.pushes.ready),
             pop.eq(self.jobs.valid & self.jobs.ready),
-            self.pushes.ready.eq(level != depth),
+            self.pushes.ready.eq(queue.w_rdy),
             queue.w_en.eq(push),
             queue.w_data.eq(self.pushes.payload.job),
             self.jobs.payload.eq(queue.r_data),

@@ -166,12 +166,12 @@ class ModelDevice(Transport):
             raise _Refused(Error.BAD_ADDRESS)
         if self._queue:
             raise _Refused(Error.BUSY)
-        if at + len(words) <= len(memory):
-            memory[at:at + len(words)] = words
-        else:
-            memory[(at + np.arange(len(words))) % len(memory)] = words
+        room = len(memory) - at
+        memory[at:at + len(words)] = words[:room]
         if memory is self._store:
             self._matrices.clear()
+        if len(words) > room:
+            raise _Refused(Error.BAD_ADDRESS)
         self._reply(Op.ACK, seq)
 
     def _job(self, seq: int, payload: bytes) -> None:
@@ -183,7 +183,8 @@ class ModelDevice(Transport):
             and record["weights"] in (Weights.STORE, Weights.STREAM) and record["hold"] <= (record["weights"] != Weights.STREAM)
             and 1 <= record["rows"] <= geometry.rows and 1 <= record["result_bytes"] <= 4
             and 1 <= record["k"] <= geometry.depth and record["n"] >= 1
-            and record["acts_at"] < geometry.act_words and record["weights_at"] < geometry.weight_words
+            and record["acts_at"] < geometry.act_words
+            and (record["weights"] == Weights.STREAM or record["weights_at"] < geometry.weight_words)
         ):
             raise _Refused(Error.BAD_JOB)
         if len(self._queue) - self._running() >= geometry.queue:

@@ -3,8 +3,12 @@
 It follows tiles and results, not bits: when the sequencer may start a tile, when the columns finish, when the packer and the framer let
 the sums go. The link is taken to accept a byte in every cycle, as it does behind the compiled RTL; a slower link adds `stall_results`
 (and `stall_weights` where weights are streamed). A test holds it to the RTL, counter by counter.
+
+One thing is left out: the acknowledgements of streamed words share the link with the results. Where results, not words, are what a streamed
+job waits for, each costs it up to 8 cycles more than is said here.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,12 +87,13 @@ def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Span:
     freed = _freed(geometry, tiles)
     freed_at: list[int] = []
     arrivals: Iterator[int] | None = None
+    window: deque[int] = deque(maxlen=geometry.stream_words)    # when the words that were last in the streaming window were taken
     stall_weights = stall_results = 0
     cycle = 0    # of the next beat, if nothing holds it up
 
     for i, tile in enumerate(tiles):
         if tile.first:
-            arrivals = _arrivals(geometry, tile.job, cycle) if tile.job.frames else None
+            arrivals = _arrivals(geometry, tile.job, cycle, window) if tile.job.frames else None
         tile.fetched = room = cycle
         if i >= geometry.tiles_in_flight:
             while len(freed_at) <= i - geometry.tiles_in_flight:
@@ -105,6 +110,7 @@ def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Span:
                 stall_weights += max(0, come - cycle)
             cycle = max(cycle, come)
             issued.append(cycle)
+            window.append(cycle)
             cycle += 1
         if not arrivals:
             issued = range(cycle, cycle + beats)
@@ -135,11 +141,16 @@ def _tiles(geometry: Geometry, job: JobShape) -> Iterator[_Tile]:
         yield _Tile(job, geometry.beats(job.k), min(geometry.cols, job.n - i * geometry.cols), first=i == 0, final=i == count - 1)
 
 
-def _arrivals(geometry: Geometry, job: JobShape, start: int) -> Iterator[int]:
-    """Cycles in which a streamed job's words can first be used: a byte a cycle, one more to store the word, and the gaps."""
+def _arrivals(geometry: Geometry, job: JobShape, start: int, window: deque[int]) -> Iterator[int]:
+    """Cycles in which a streamed job's words can first be used: a byte a cycle, one more to store the word, and the gaps.
+
+    A word waits until the word that has its place in the window was taken: two cycles from there to where it can be used itself.
+    """
     cycle = start
     for words in job.frames:
         for _ in range(words):
+            if len(window) == window.maxlen:
+                cycle = max(cycle, window[0] + 2)
             yield cycle
             cycle += geometry.word_bytes + 1
         cycle += _STREAM_GAP

@@ -1,5 +1,6 @@
 """The same host code on every device: the compiled RTL, the model of it, and the golden model agree to the last bit, beat and character."""
 
+import random
 import subprocess
 import sys
 
@@ -7,8 +8,13 @@ import numpy as np
 import pytest
 
 from tritloom.host import Model, connect
+from tritloom.host.framing import Decoder, encode
+from tritloom.host.transport import open_transport
 from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.wire import JOB, SYNC, WRITE, Error, Memory, Op
 from tritloom.sim.golden import NumpyAccelerator, matmul
+
+ODD = Geometry(rows=1, cols=3, lanes=5, depth=64, weight_words=64, stream_words=32, queue=2)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +62,71 @@ def test_random_matrices(seed):
 
 def test_larger_than_the_weight_store():
     """Streamed weights, K beyond the accumulators' depth too."""
-    geometry = Geometry(rows=1, cols=3, lanes=5, depth=64, weight_words=64, stream_words=32, queue=2)
     rng = np.random.default_rng(11)
     w, x = rng.integers(-1, 2, (50, 150), np.int8), rng.integers(-128, 128, (4, 150), np.int8)
-    with connect("sim", geometry=geometry) as sim, connect("model", geometry=geometry) as model:
+    with connect("sim", geometry=ODD) as sim, connect("model", geometry=ODD) as model:
         for acc in (sim, model):
             matrix = acc.load(w)
             assert not matrix.resident
             assert np.array_equal(acc.matmul(matrix, x), matmul(w, x))
         assert sim.counters().stall_weights > 0
         assert sim.counters() == model.counters()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gateware_and_model_give_the_same_replies(seed):
+    """300 commands, right and wrong in every field, one after another: every byte of every reply."""
+    rng = random.Random(seed)
+    devices = [open_transport(name, geometry=ODD) for name in ("sim", "model")]
+    decoders = [Decoder() for _ in devices]
+    expected, seen = 0, set()
+    try:
+        for step in range(300):
+            op, payload = command(rng) if step else (Op.SYNC, SYNC.pack(nonce=7))
+            seq = expected if rng.random() < 0.9 else rng.randrange(256)
+            frame = encode(op, seq, payload)
+            if rng.random() < 0.03:
+                frame = bytes([*frame[:4], frame[4] ^ 0x40 or 1, *frame[5:]])
+            replies = []
+            for device, decoder in zip(devices, decoders, strict=True):
+                device.write(frame)
+                frames = []
+                while data := device.read(0.0):
+                    frames += decoder.feed(data)
+                replies.append(frames)
+            assert replies[0] == replies[1], f"seed {seed}, step {step}: {frame.hex()}"
+            seen |= {(reply[0], reply[2][0] if reply[0] == Op.ERROR else None) for reply in replies[0]}
+            if replies[0] and replies[0][-1][0] != Op.ERROR and seq == expected or op == Op.SYNC:
+                expected = (seq + 1) & 0xFF
+    finally:
+        for device in devices:
+            device.close()
+    assert {code for op, code in seen if op == Op.ERROR} >= {
+        Error.CRC, Error.LENGTH, Error.UNKNOWN, Error.SEQUENCE, Error.BAD_JOB, Error.BAD_ADDRESS, Error.NO_JOB}, f"seed {seed}: {seen}"
+    assert {op for op, _ in seen} >= {Op.ACK, Op.RESULT, Op.COUNTS, Op.IDENTITY}, f"seed {seed}: {seen}"
+
+
+def command(rng):
+    """A command: half of them right, the others with one field anywhere."""
+    wrong = rng.random() < 0.5
+    kind = rng.choice([Op.WRITE, Op.WRITE, Op.JOB, Op.JOB, Op.STREAM, Op.COUNTERS, Op.SYNC, 0x77] if wrong else [Op.WRITE, Op.JOB, Op.COUNTERS])
+    if kind == Op.WRITE:
+        acts = rng.random() < 0.5
+        words, size = rng.randint(1, 4), ODD.lanes if acts else ODD.word_bytes
+        fields = {"memory": Memory.ACTS if acts else Memory.WEIGHTS, "row": 0, "at": rng.randrange((ODD.act_words if acts else 32) - words + 1)}
+        if wrong:
+            fields[rng.choice(list(fields))] = rng.choice([1, 2, 12, 13, 62, 63, 64, 255])
+        return kind, WRITE.pack(**fields) + rng.randbytes(words * size + (wrong and rng.random() < 0.3))
+    if kind == Op.JOB:
+        k, n = rng.randint(1, 40), rng.randint(1, 7)
+        fields = {"engine": 0, "source": 0, "destination": 0, "weights": 0, "hold": 0, "rows": 1, "result_bytes": rng.randint(1, 4),
+                  "acts_at": rng.randrange(ODD.act_words - ODD.beats(k) + 1), "k": k, "n": n, "weights_at": rng.randrange(5)}
+        if wrong:
+            name = rng.choice(["engine", "source", "destination", "weights", "rows", "result_bytes", "acts_at", "k", "n", "weights_at"])
+            fields[name] = {"weights": 2, "acts_at": ODD.act_words, "k": rng.choice([0, 65, 65535]), "n": 0, "weights_at": 64,
+                            "result_bytes": rng.choice([0, 5])}.get(name, 2)
+        return kind, JOB.pack(**fields)
+    return kind, {Op.STREAM: bytes(ODD.word_bytes), Op.SYNC: SYNC.pack(nonce=rng.randint(1, 99))}.get(kind, bytes(rng.randrange(3)))
 
 
 def test_no_compiler_is_said_with_two_ways_out(tmp_path):

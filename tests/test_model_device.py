@@ -356,15 +356,16 @@ def test_no_stream_without_a_streamed_job():
     assert host.refused(Op.STREAM, bytes(SMALL.word_bytes)) == Error.NO_JOB
 
 
-def test_words_past_the_end_wrap():
+def test_words_past_the_end_are_refused():
     host = Host()
-    rng = np.random.default_rng(6)
-    x = rng.integers(-128, 128, (1, 30), np.int8)
-    # Ten words from address 10 of 14 go to 10..13 and 0..5.
-    assert SMALL.act_words == 14
-    host.good(Op.WRITE, write(Memory.ACTS, at=10, data=x.tobytes()))
-    w = host.matrix(SMALL.weight_words - 3, 9, 30, rng)
-    assert np.array_equal(results(host.good(Op.JOB, job(k=30, acts_at=10, weights_at=SMALL.weight_words - 3))), product(w, x))
+    assert host.refused(Op.WRITE, write(Memory.ACTS, at=SMALL.act_words - 3, data=bytes(SMALL.lanes * 4))) == Error.BAD_ADDRESS
+    assert host.refused(Op.WRITE, write(at=SMALL.weight_words - 1, data=bytes(SMALL.word_bytes * 2))) == Error.BAD_ADDRESS
+    host.good(Op.WRITE, write(Memory.ACTS, at=SMALL.act_words - 3, data=bytes(SMALL.lanes * 3)))
+    host.good(Op.WRITE, write(at=SMALL.weight_words - 1, data=bytes(SMALL.word_bytes)))
+
+
+def test_a_streamed_job_has_no_address():
+    Host().good(Op.JOB, job(weights=Weights.STREAM, weights_at=SMALL.weight_words))
 
 
 def test_the_fourth_code_counts_as_zero():
@@ -398,7 +399,7 @@ def test_products(geometry):
         rng = np.random.default_rng(seed)
         n, k = int(rng.integers(1, 40)), int(rng.integers(1, min(geometry.depth, 300) + 1))
         rows = int(rng.integers(1, geometry.rows + 1))
-        at = int(rng.integers(0, geometry.weight_words))
+        at = int(rng.integers(0, geometry.weight_words - geometry.words(n, k) + 1))
         acts_at = int(rng.integers(0, geometry.act_words - geometry.beats(k) + 1))
         w, x = host.matrix(at, n, k, rng), host.acts(rows, k, rng, acts_at)
         frames = host.good(Op.JOB, job(rows=rows, k=k, n=n, weights_at=at, acts_at=acts_at))

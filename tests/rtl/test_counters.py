@@ -99,7 +99,6 @@ def test_events(bench, event, counter):
     run(bench, story)
 
 
-@pytest.mark.xfail(strict=True, reason="the count of tiles in the array is only as wide as the credit for the result queues")
 @pytest.mark.parametrize("g", [Geometry(rows=16, cols=1, lanes=1), Geometry(rows=255, cols=1, lanes=240), Geometry(rows=64, cols=3, lanes=2)], ids=str)
 def test_many_tiles_in_a_deep_array(bench, g):
     """Rows that are not at work give no results to wait for, so a tall array holds more tiles than the result queues."""
