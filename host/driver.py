@@ -279,6 +279,7 @@ class Accelerator:
                 _describe(self._jobs, job),
                 part.n * job.rows * part.result_bytes,
                 part.stream,
+                part.words if part.at is not None else part.words * (geometry.word_bytes + 2),
             ))
         self.link.execute(commands + queued)
         for job, command in zip(jobs, queued, strict=True):

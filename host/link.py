@@ -25,6 +25,9 @@ __all__ = ["Command", "Link"]
 #: a lost command would pass for repeats of it.
 _MOST_COMMANDS = 128
 
+#: Clock of the slowest device, in hertz: the compiled core on a busy machine. A job is silent until its first frame of results is full.
+_SLOWEST_HZ = 100_000
+
 #: Ends whatever partial frame is in the device, and shows a serial receiver where bytes begin.
 _PREAMBLE = DELIMITER * 4
 
@@ -52,6 +55,8 @@ class Command:
         JOB: bytes of results to come.
     stream : sequence of bytes
         JOB with streamed weights: payloads of the STREAM frames that follow it.
+    cycles : int
+        JOB: how long the array may work on it, in clock cycles.
     reply : bytes or None
         After execution: the results, or the payload of the reply.
     """
@@ -61,6 +66,7 @@ class Command:
     what: str
     size: int = 0
     stream: Sequence[bytes] = ()
+    cycles: int = 0
     reply: bytes | None = None
 
 
@@ -106,7 +112,7 @@ class Link:
         self._timeout_s = timeout_s
         self._attempts = retries + 1
         self._decoder = Decoder()
-        self._nonces: set[int] = set()    # of this link's SYNCs
+        self._owner = 0    # nonce with which this link claimed the device
         self._seq = 0
         self._synced = False
         self.bytes_sent = 0
@@ -163,7 +169,8 @@ class Link:
                         raise LinkError(f"{self.name}: the device {trouble} at {todo[0].what}, after {_times(attempt)}") from trouble
         except TransportError as error:
             unfinished = next((command for command in todo if command.reply is None), todo[-1])
-            raise type(error)(f"{error}, at {unfinished.what}") from error
+            error.args = (f"{error}, at {unfinished.what}",)    # not a new one: subclasses may take what they like
+            raise
 
     def close(self) -> None:
         """Release the device."""
@@ -173,7 +180,7 @@ class Link:
         heard = self.bytes_received
         for attempt in range(1, self._attempts + 1):
             try:
-                geometry, rx_bytes = _identify(self.name, self._sync())
+                geometry, rx_bytes = _identify(self.name, self._sync(claim=True))
                 break
             except _Trouble as trouble:
                 if attempt == self._attempts:
@@ -187,22 +194,23 @@ class Link:
         return geometry, rx_bytes
 
     def _resynchronise(self) -> None:
-        payload = self._sync()
+        payload = self._sync(claim=False)
         geometry, _ = _identify(self.name, payload)
         if geometry != self.geometry:
             raise IncompatibleDeviceError(
                 f"{self.name}: the device became another one (geometry {geometry} instead of {self.geometry}): connect again")
-        if IDENTITY.unpack(payload)["previous"] not in self._nonces:
+        if IDENTITY.unpack(payload)["owner"] != self._owner:
             raise DeviceResetError(
                 f"{self.name}: the device was reset, or used by another program, so the weights loaded into it are lost: connect again")
 
-    def _sync(self) -> bytes:
+    def _sync(self, *, claim: bool) -> bytes:
         """Synchronise; return the payload of the IDENTITY. Everything the device sent before it is dropped."""
         number = secrets.randbelow((1 << 32) - 1) + 1
-        self._nonces.add(number)
+        if claim:
+            self._owner = number
         self._seq = secrets.randbelow(256)
-        nonce = SYNC.pack(nonce=number)
-        self._write(_PREAMBLE + encode(Op.SYNC, self._seq, nonce))
+        nonce = number.to_bytes(4, "little")
+        self._write(_PREAMBLE + encode(Op.SYNC, self._seq, SYNC.pack(nonce=number, claim=int(claim))))
         self._seq = (self._seq + 1) & 0xFF
         deadline = time.monotonic() + self._timeout_s
         while True:
@@ -250,7 +258,8 @@ class Link:
             if not acks and not jobs:
                 return
 
-            for frame in self._receive(time.monotonic() + self._timeout_s):
+            working_s = jobs[0][2].cycles / _SLOWEST_HZ if jobs else 0.0
+            for frame in self._receive(time.monotonic() + self._timeout_s + working_s):
                 if frame is None:
                     raise _Trouble("sent a damaged frame")
                 op, seq, payload = frame
@@ -303,7 +312,7 @@ class Link:
 
 def _identify(name: str, payload: bytes) -> tuple[Geometry, int]:
     """Geometry and receive buffer of the device that sent this IDENTITY."""
-    version = payload[SYNC.size] if len(payload) > SYNC.size else None    # every version has it there
+    version = payload[4] if len(payload) > 4 else None    # every version has it there, behind the nonce
     if version != VERSION:
         raise IncompatibleDeviceError(f"{name}: the device speaks version {version} of the protocol, and this driver version {VERSION}: "
                                       "update the older of the two")

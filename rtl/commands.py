@@ -35,7 +35,7 @@ _RECORDS = {Op.SYNC: SYNC, Op.WRITE: WRITE, Op.JOB: JOB}
 class Commands(wiring.Component):
     """Executes frames in order, each at most once, and replies to each.
 
-    A frame that can't be executed gets an error reply and changes nothing. A frame already executed (its reply was lost) gets an ACK.
+    A frame that can't be executed gets an error reply and changes nothing (but for a WRITE that runs past a memory's end). A frame already executed (its reply was lost) gets an ACK.
     WRITE and COUNTERS wait for the last sums to leave the array, which results may have overtaken. STREAM waits for room in the streaming
     window, as long as a streamed job waits or runs. Nothing else waits.
 
@@ -96,7 +96,7 @@ class Commands(wiring.Component):
         record_left = Signal(range(max(record.size for record in _RECORDS.values()) + 1))
         reply, code = Signal(8), Signal(8)
         counter = Signal(32)      # the one being sent
-        session = Signal(32)      # nonce of the last SYNC, 0 if there was none since the reset
+        owner = Signal(32)        # nonce of the last SYNC that claimed the device, 0 if none did since the reset
 
         word_bytes = max(geometry.word_bytes, geometry.lanes)
         word = Signal(8 * word_bytes)
@@ -120,7 +120,9 @@ class Commands(wiring.Component):
 
         def whole_words(size: int) -> Value:
             """What is left of the frame is a positive number of words of `size` bytes."""
-            return left.matches(*range(size, PAYLOAD_BYTES + 1, size)) if size > 1 else left != 0
+            if size & (size - 1) == 0:
+                return (left != 0) & (left[:size.bit_length() - 1] == 0)
+            return left.matches(*range(size, PAYLOAD_BYTES + 1, size))
 
         def fields(of):    # the record's last byte is the shift register's highest
             return struct(of)(record[-8 * of.size:])
@@ -176,7 +178,7 @@ class Commands(wiring.Component):
                         m.d.comb += sized.eq(left == 0)
                 with m.If(~known):
                     fail(Error.UNKNOWN)
-                with m.Elif((op != Op.SYNC) & (session == 0)):    # any number would look like an old one's repeat, or the next
+                with m.Elif((op != Op.SYNC) & (owner == 0)):    # any number would look like an old one's repeat, or the next
                     fail(Error.SEQUENCE)
                 with m.Elif((op != Op.SYNC) & (behind != 0) & (behind <= 128)):
                     m.d.sync += reply.eq(Op.ACK)
@@ -309,7 +311,7 @@ class Commands(wiring.Component):
                 with m.If(self.replies.ready & (upcoming[:2] == 0)):
                     m.d.sync += counter.eq(self.counters.as_value().word_select(upcoming[2:], len(counter)))
                 texts = {Op.ACK: [], Op.ERROR: [code, expected], Op.COUNTS: _bytes(counter) * len(COUNTERS.fields),
-                         Op.IDENTITY: self._identity(fields(SYNC).nonce, session)}
+                         Op.IDENTITY: self._identity(fields(SYNC).nonce, owner)}
                 m.d.comb += self.replies.valid.eq(1)
                 for text_op, text in texts.items():
                     with m.If(reply == text_op):
@@ -321,17 +323,16 @@ class Commands(wiring.Component):
                     m.d.sync += position.eq(position + 1)
                     with m.If(self.replies.payload.last):
                         m.d.sync += position.eq(0)
-                        with m.If(reply == Op.IDENTITY):
-                            m.d.sync += session.eq(fields(SYNC).nonce)
+                        with m.If((reply == Op.IDENTITY) & (fields(SYNC).claim != 0)):
+                            m.d.sync += owner.eq(fields(SYNC).nonce)
                         m.next = "Wait"
         return m
 
-    def _identity(self, nonce: Value, previous: Value) -> list[Value]:
+    def _identity(self, nonce: Value, owner: Value) -> list[Value]:
         geometry = self._geometry
-        known = {name: getattr(geometry, name) for name in
-                 ("rows", "cols", "lanes", "col_pitch", "tree_pitch", "depth", "weight_words", "stream_words", "queue", "digest")}
+        known = {name: getattr(geometry, name) for name in (*Geometry.names(), "digest")}
         known |= {"version": VERSION, "rx_bytes": RX_BYTES}
-        told = {"nonce": nonce, "previous": previous}
+        told = {"nonce": nonce, "owner": owner}
         values = [told[field.name] if field.name in told else Const(known[field.name], field.bits) for field in IDENTITY.fields]
         return _bytes(Cat(*values))
 

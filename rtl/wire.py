@@ -179,6 +179,7 @@ HEADER = Record("Header", "Start of every frame.", (
 
 SYNC = Record("SYNC", "Aborts all jobs, sets the sequence number, asks who is there. Accepted with any sequence number.", (
     Field("nonce", 32, "not 0; echoed in the identity, so that an old reply is not taken for the new one"),
+    Field("claim", 8, "1: the sender takes the device over, whatever is in its memories; 0: it goes on with what it put there"),
 ))
 
 WRITE = Record("WRITE", "Writes whole words, which follow, into a memory. Refused while a job waits or runs.", (
@@ -224,7 +225,7 @@ IDENTITY = Record("IDENTITY", "Reply to SYNC: what the device is.", (
     Field("queue", 8, "geometry"),
     Field("rx_bytes", 16, "bytes of commands the device buffers: what a host without flow control may have unanswered"),
     Field("digest", 64, "digest of the geometry"),
-    Field("previous", 32, "nonce of the SYNC before, 0 after a reset: another than the host's own means that the memories are not its own"),
+    Field("owner", 32, "nonce of the last SYNC before this one that claimed the device, 0 if none did since the reset"),
 ))
 
 COUNTERS = Record("COUNTS", "Reply to COUNTERS. Every counter wraps at 2**32 and is never cleared; the host takes differences.", (

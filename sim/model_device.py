@@ -83,7 +83,7 @@ class ModelDevice(Transport):
         self._decoder = Decoder()
         self._out: list[bytes] = []
         self._expected = 0
-        self._session = 0    # nonce of the last SYNC
+        self._owner = 0    # nonce of the last SYNC that claimed the device
         self._queue: deque[_Job] = deque()
         self._window: list[np.ndarray] = []    # streamed words that no job has taken
         self._store = np.zeros((geometry.weight_words, geometry.word_bytes), np.uint8)
@@ -122,8 +122,8 @@ class ModelDevice(Transport):
             self._refuse(seq, Error.UNKNOWN)
             return
         behind = (self._expected - seq) & 0xFF
-        if op != Op.SYNC and (behind or not self._session):
-            if self._session and behind <= 128:
+        if op != Op.SYNC and (behind or not self._owner):
+            if self._owner and behind <= 128:
                 self._reply(Op.ACK, seq)    # executed before: its reply was lost
             else:
                 self._refuse(seq, Error.SEQUENCE)
@@ -147,11 +147,12 @@ class ModelDevice(Transport):
         self._queue.clear()
         self._window.clear()
         self._out.clear()
-        nonce = SYNC.unpack(payload)["nonce"]
+        sync = SYNC.unpack(payload)
         geometry = {name: getattr(self.geometry, name) for name in Geometry.names()}
         self._reply(Op.IDENTITY, seq, IDENTITY.pack(
-            nonce=nonce, previous=self._session, version=VERSION, rx_bytes=RX_BYTES, digest=self.geometry.digest, **geometry))
-        self._session = nonce
+            nonce=sync["nonce"], owner=self._owner, version=VERSION, rx_bytes=RX_BYTES, digest=self.geometry.digest, **geometry))
+        if sync["claim"]:
+            self._owner = sync["nonce"]
 
     def _write(self, seq: int, payload: bytes) -> None:
         if len(payload) < WRITE.size:

@@ -32,7 +32,7 @@ class Host:
         self.geometry = geometry
         self.device = CompiledDevice(build(geometry))
         self.seq = 0
-        self.send(Op.SYNC, SYNC.pack(nonce=1))
+        self.send(Op.SYNC, SYNC.pack(nonce=1, claim=1))
         assert self.reply()[0] == Op.IDENTITY
 
     def encode(self, op, payload=b""):

@@ -82,7 +82,7 @@ def test_gateware_and_model_give_the_same_replies(seed):
     expected, seen = 0, set()
     try:
         for step in range(300):
-            op, payload = command(rng) if step else (Op.SYNC, SYNC.pack(nonce=7))
+            op, payload = command(rng) if step else (Op.SYNC, SYNC.pack(nonce=7, claim=1))
             seq = expected if rng.random() < 0.9 else rng.randrange(256)
             frame = encode(op, seq, payload)
             if rng.random() < 0.03:
@@ -126,7 +126,7 @@ def command(rng):
             fields[name] = {"weights": 2, "acts_at": ODD.act_words, "k": rng.choice([0, 65, 65535]), "n": 0, "weights_at": 64,
                             "result_bytes": rng.choice([0, 5])}.get(name, 2)
         return kind, JOB.pack(**fields)
-    return kind, {Op.STREAM: bytes(ODD.word_bytes), Op.SYNC: SYNC.pack(nonce=rng.randint(1, 99))}.get(kind, bytes(rng.randrange(3)))
+    return kind, {Op.STREAM: bytes(ODD.word_bytes), Op.SYNC: SYNC.pack(nonce=rng.randint(1, 99), claim=rng.randint(0, 1))}.get(kind, bytes(rng.randrange(3)))
 
 
 def test_no_compiler_is_said_with_two_ways_out(tmp_path):

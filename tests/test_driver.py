@@ -404,5 +404,46 @@ def test_a_reset_device_is_not_used_on():
     acc = Accelerator(Link(device))
     matrix = acc.load(np.ones((9, 9), np.int8))
     device.__init__(Geometry())
-    with pytest.raises(DeviceResetError, match="was reset, or used by another program"):
+    for _ in range(3):    # trying again does not make the weights come back
+        with pytest.raises(DeviceResetError, match="was reset, or used by another program"):
+            acc.matmul(matrix, np.ones((1, 9), np.int8))
+        with pytest.raises(DeviceResetError):
+            acc.counters()
+
+
+def test_a_reset_is_noticed_even_if_the_first_identity_is_lost():
+    class Lossy(ModelDevice):
+        lose = 0
+
+        def read(self, timeout_s):
+            data = super().read(timeout_s)
+            if data and self.lose:
+                self.lose -= 1
+                return b""
+            return data
+
+    device = Lossy(Geometry())
+    acc = Accelerator(Link(device, timeout_s=0.01, retries=4))
+    matrix = acc.load(np.ones((9, 9), np.int8))
+    device.__init__(Geometry())
+    device.lose = 2    # the refusal of the first command, and the first identity
+    with pytest.raises(DeviceResetError):
         acc.matmul(matrix, np.ones((1, 9), np.int8))
+
+
+def test_a_long_job_may_be_silent_for_long():
+    """No results leave before a frame of them is full: a deep matrix with few outputs takes its time."""
+    class Asked(ModelDevice):
+        patience = 0.0
+
+        def read(self, timeout_s):
+            self.patience = max(self.patience, timeout_s)
+            return super().read(timeout_s)
+
+    geometry = Geometry(rows=1, cols=1, lanes=4, depth=65535, weight_words=1 << 21)
+    device = Asked(geometry)
+    acc = Accelerator(Link(device, timeout_s=2.0))
+    matrix = acc.load(np.ones((80, 65535), np.int8))
+    assert device.patience <= 2.0
+    acc.matmul(matrix, np.ones((1, 65535), np.int8))
+    assert 2.0 + 80 * 16384 / 100_000 - 1 < device.patience <= 2.0 + 80 * 16384 / 100_000

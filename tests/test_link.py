@@ -76,10 +76,10 @@ class Scripted(Transport):
     """Answers each write with the next of the given answers: bytes, or a function of the frames written."""
 
     name, flow_controlled = "scripted", True
-    previous = 0
+    owner = 0
 
     def __init__(self, *answers):
-        self.answers, self.session = list(answers), 0
+        self.answers, self.owned_by = list(answers), 0
         self.decoder = Decoder()
         self.waiting = b""
         self.writes = 0
@@ -88,8 +88,8 @@ class Scripted(Transport):
     def write(self, data):
         self.writes += 1
         frames = self.decoder.feed(data)
-        for nonce in [SYNC.unpack(frame[2])["nonce"] for frame in frames if frame[0] == Op.SYNC]:
-            Scripted.previous, self.session = self.session, nonce
+        for sync in [SYNC.unpack(frame[2]) for frame in frames if frame[0] == Op.SYNC]:
+            Scripted.owner, self.owned_by = self.owned_by, sync["nonce"] if sync["claim"] else self.owned_by
         if self.answers:
             answer = self.answers.pop(0)
             self.waiting += answer(frames) if callable(answer) else answer
@@ -104,7 +104,7 @@ class Scripted(Transport):
 
 def identity(nonce, seq, geometry=GEOMETRY, **changes):
     fields = {name: getattr(geometry, name) for name in Geometry.names()}
-    fields |= {"nonce": nonce, "previous": Scripted.previous, "version": VERSION, "rx_bytes": 1023, "digest": geometry.digest} | changes
+    fields |= {"nonce": nonce, "owner": Scripted.owner, "version": VERSION, "rx_bytes": 1023, "digest": geometry.digest} | changes
     return encode(Op.IDENTITY, seq, IDENTITY.pack(**fields))
 
 
@@ -166,7 +166,7 @@ def test_another_version():
 
 def test_another_version_with_another_identity():
     def answer(frames):
-        return encode(Op.IDENTITY, frames[-1][1], frames[-1][2] + bytes([VERSION + 1, 1, 2, 3]))
+        return encode(Op.IDENTITY, frames[-1][1], frames[-1][2][:4] + bytes([VERSION + 1, 1, 2, 3]))
 
     transport = Scripted(answer)
     with pytest.raises(IncompatibleDeviceError, match=f"speaks version {VERSION + 1}"):

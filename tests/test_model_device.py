@@ -51,7 +51,7 @@ class Host:
         return self.raw(encode(op, self.expected if seq is None else seq, payload))
 
     def sync(self, seq, nonce=7):
-        (reply,) = self.send(Op.SYNC, SYNC.pack(nonce=nonce), seq)
+        (reply,) = self.send(Op.SYNC, SYNC.pack(nonce=nonce, claim=1), seq)
         self.expected = (seq + 1) & 0xFF
         return reply
 
@@ -277,7 +277,7 @@ def test_sync_drops_results_but_no_memory():
     host = Host()
     rng = np.random.default_rng(3)
     w, x = host.matrix(0, 9, 10, rng), host.acts(1, 10, rng)
-    sync = encode(Op.SYNC, 9, SYNC.pack(nonce=1))
+    sync = encode(Op.SYNC, 9, SYNC.pack(nonce=1, claim=1))
     assert [frame[0] for frame in host.raw(encode(Op.JOB, host.expected, job()) + sync)] == [Op.IDENTITY]
     host.expected = 10
     assert np.array_equal(results(host.good(Op.JOB, job())), product(w, x))
@@ -341,13 +341,13 @@ def test_before_the_first_sync_nothing_is_executed():
         assert (op, its, ERROR.unpack(payload)["code"]) == (Op.ERROR, seq, Error.SEQUENCE)
 
 
-def test_identity_tells_who_synchronised_before():
+def test_identity_tells_who_claimed_the_device():
     device = open_model(geometry=SMALL)
     decoder = Decoder()
-    for nonce, previous in ((5, 0), (6, 5), (0x80000001, 6), (5, 0x80000001)):
-        device.write(encode(Op.SYNC, 9, SYNC.pack(nonce=nonce)))
+    for nonce, claim, owner in ((4, 0, 0), (5, 1, 0), (3, 0, 5), (6, 1, 5), (0x80000001, 1, 6), (5, 0, 0x80000001), (5, 1, 0x80000001)):
+        device.write(encode(Op.SYNC, 9, SYNC.pack(nonce=nonce, claim=claim)))
         ((_, _, payload),) = decoder.feed(device.read(1.0))
-        assert IDENTITY.unpack(payload)["previous"] == previous
+        assert IDENTITY.unpack(payload)["owner"] == owner
 
 
 def test_no_stream_without_a_streamed_job():

@@ -127,10 +127,10 @@ def test_a_second_client_is_told_and_sent_away():
 def test_a_client_that_leaves_in_the_middle():
     with served() as where:
         with raw(where) as rude:
-            rude.sendall(encode(Op.SYNC, 1, SYNC.pack(nonce=1)) + encode(Op.COUNTERS, 2)[:5])
+            rude.sendall(encode(Op.SYNC, 1, SYNC.pack(nonce=1, claim=1)) + encode(Op.COUNTERS, 2)[:5])
         time.sleep(0.05)
         with raw(where) as polite:
-            polite.sendall(encode(Op.SYNC, 7, SYNC.pack(nonce=2)))
+            polite.sendall(encode(Op.SYNC, 7, SYNC.pack(nonce=2, claim=1)))
             decoder, frames = Decoder(), []
             while not frames:
                 frames = decoder.feed(polite.recv(1000))
@@ -143,7 +143,7 @@ def test_a_client_that_leaves_without_reading():
         with connect(where) as acc:
             matrix = acc.load(np.ones((30, 10), np.int8))
         with raw(where) as rude:
-            rude.sendall(encode(Op.SYNC, 255, SYNC.pack(nonce=1)))
+            rude.sendall(encode(Op.SYNC, 255, SYNC.pack(nonce=1, claim=1)))
             rude.settimeout(0.5)
             with contextlib.suppress(TimeoutError):    # replies fill every buffer on the way, then the server takes no more
                 rude.sendall(b"".join(encode(Op.COUNTERS, i & 0xFF) for i in range(300_000)))
@@ -159,7 +159,7 @@ def test_a_client_that_leaves_without_reading():
 def test_a_slow_reader_loses_nothing():
     count = 100_000
     with served() as where, raw(where) as client:
-        client.sendall(encode(Op.SYNC, 255, SYNC.pack(nonce=1)))
+        client.sendall(encode(Op.SYNC, 255, SYNC.pack(nonce=1, claim=1)))
         sender = threading.Thread(target=lambda: client.sendall(b"".join(encode(Op.COUNTERS, i & 0xFF) for i in range(count))))
         sender.start()
         time.sleep(0.3)

@@ -185,7 +185,7 @@ class Host:
         """SYNC, and drop what the core still had to say. The identity."""
         self.seq = self.rng.randrange(256) if seq is None else seq
         nonce = self.nonce = self.rng.getrandbits(32) | 1
-        at = self.command(Op.SYNC, SYNC.pack(nonce=nonce))
+        at = self.command(Op.SYNC, SYNC.pack(nonce=nonce, claim=1))
         while True:
             reply = await self.link.frame()
             if reply[0] == Op.IDENTITY and IDENTITY.unpack(reply[2:])["nonce"] == nonce:

@@ -66,9 +66,9 @@ async def identity(dut):
             host.link.send(host.encode(op, seq, payload))
             await host.refused(Error.SEQUENCE, seq, 0)
     for seq in (0, 255, 77):
-        previous = host.nonce
+        owner = host.nonce
         found = await host.sync(seq)
-        assert found["previous"] == previous
+        assert found["owner"] == owner
         assert found["version"] == VERSION and found["digest"] == g.digest and found["rx_bytes"] == RX_BYTES
         assert {name: found[name] for name in Geometry.names()} == {name: getattr(g, name) for name in Geometry.names()}
         counters = await host.counters()
@@ -310,7 +310,7 @@ async def commands_that_are_wrong(dut):
         await host.refused(Error.LENGTH, host.command(op, payload))
     if g.word_bytes > 1:
         await host.refused(Error.LENGTH, host.command(Op.STREAM, word + b"\0"))
-    host.link.send(host.encode(Op.SYNC, host.seq, SYNC.pack(nonce=5) + b"\0"))
+    host.link.send(host.encode(Op.SYNC, host.seq, SYNC.pack(nonce=5, claim=1) + b"\0"))
     await host.refused(Error.LENGTH, host.seq)
 
     for memory, row, at in ((0, 0, g.weight_words), (0, 1, 0), (1, g.rows, 0), (1, 0, g.act_words), (1, 255, 0), (0, 0, 1 << 31), (1, 0, 1 << 31)):
@@ -450,12 +450,12 @@ async def abort_in_a_result_frame(dut):
         while len(host.link._partial) < taken:
             await RisingEdge(dut.clk)
         host.link.pause_tx = True
-        host.link.send(host.encode(Op.SYNC, 9, SYNC.pack(nonce=taken)))
+        host.link.send(host.encode(Op.SYNC, 9, SYNC.pack(nonce=taken, claim=1)))
         for _ in range(100):
             await RisingEdge(dut.clk)
         host.link.pause_tx = False
         host.seq = 10
         assert (await host.link.frame())[0] == Op.RESULT
-        assert (await host.link.frame())[:6] == bytes([Op.IDENTITY, 9]) + SYNC.pack(nonce=taken)
+        assert (await host.link.frame())[:6] == bytes([Op.IDENTITY, 9]) + taken.to_bytes(4, "little")
         await host.link.silence(300)
         await resident(host, min(n, g.cols + 1), 1, g.rows)

@@ -52,7 +52,7 @@ class Stand:
 
 
 def sync(seq, nonce=0x12345678):
-    return bytes([Op.SYNC, seq]) + SYNC.pack(nonce=nonce)
+    return bytes([Op.SYNC, seq]) + SYNC.pack(nonce=nonce, claim=1)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5])

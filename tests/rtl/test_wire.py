@@ -47,7 +47,7 @@ def test_pack_refuses():
     assert str(caught.value) == "Header must have the fields ['op', 'seq'], not ['nonce', 'op', 'seq']"
     with pytest.raises(ValueError) as caught:
         wire.SYNC.unpack(b"abc")
-    assert str(caught.value) == "SYNC must have at least 4 bytes, not 3"
+    assert str(caught.value) == "SYNC must have at least 5 bytes, not 3"
 
 
 def test_identity_carries_the_highest_numbers():
