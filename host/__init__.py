@@ -11,24 +11,29 @@ with connect("sim") as acc:
 ```
 """
 
-from tritloom.host.counters import Counters
-from tritloom.host.driver import Accelerator, Matrix, connect
-from tritloom.host.errors import (
-    ContextError,
-    DeviceError,
-    DeviceResetError,
-    DisconnectedError,
-    IncompatibleDeviceError,
-    LinkError,
-    ModelFileError,
-    NumericError,
-    PromptError,
-    RefusedError,
-    TransportError,
-    TritloomError,
-    UnknownNameError,
-    UsageError,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tritloom.host.counters import Counters
+    from tritloom.host.driver import Accelerator, Matrix, connect
+    from tritloom.host.errors import (
+        ContextError,
+        DeviceError,
+        DeviceResetError,
+        DisconnectedError,
+        IncompatibleDeviceError,
+        LinkError,
+        ModelFileError,
+        NumericError,
+        PromptError,
+        RefusedError,
+        TransportError,
+        TritloomError,
+        UnknownNameError,
+        UsageError,
+    )
+    from tritloom.host.model.model import Model
 
 __all__ = [
     "Accelerator",
@@ -52,11 +57,11 @@ __all__ = [
     "connect",
 ]
 
+_MODULES = {"Accelerator": "driver", "Counters": "counters", "Matrix": "driver", "Model": "model.model", "connect": "driver"}
+
 
 def __getattr__(name: str) -> object:
-    """`Model` is imported when it is first used: who only multiplies matrices does without the model's code."""
-    if name == "Model":
-        from tritloom.host.model.model import Model
-
-        return Model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """What is exported is imported when it is first used: who asks for little, such as the command line's help, waits for little."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

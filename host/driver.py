@@ -359,6 +359,8 @@ def connect(
 
     Raises
     ------
+    UsageError
+        If an argument is not what it must be.
     UnknownNameError
         If there is no such device.
     TransportError
@@ -368,6 +370,8 @@ def connect(
     IncompatibleDeviceError
         If what answers has another version of the protocol, or another geometry.
     """
+    if geometry is not None and not isinstance(geometry, Geometry):
+        raise UsageError(f"`geometry` must be a Geometry, such as Geometry.parse('2,8,4'), not {geometry!r}")
     link = Link(open_transport(device, geometry=geometry, **options), timeout_s=timeout_s, retries=retries)
     if geometry is not None and link.geometry != geometry:
         link.close()

@@ -12,7 +12,8 @@ A device is anything that speaks the protocol over a `Transport`: a serial port,
        x = "my_package.x:open_x"
 
 The opener's module may also have two functions for `tritloom devices`: ``missing() -> str | None``, a sentence if something has to be
-installed first, and ``found() -> list[str]``, the addresses that are there now.
+installed first, and ``found() -> list[str]``, the addresses that are there now; and ``SIMULATED = True`` if it builds the device from
+`geometry`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from tritloom.host.errors import TransportError, UnknownNameError
+from tritloom.host.errors import TransportError, UnknownNameError, UsageError
 
 __all__ = ["GROUP", "Transport", "TransportInfo", "open_transport", "transports"]
 
@@ -107,12 +108,15 @@ class TransportInfo:
         What has to be installed before it can be used, as a sentence.
     found : tuple of str
         Devices of this kind that are there now, as `connect` takes them. A kind without addresses has none.
+    simulated : bool
+        The device is made when it is opened, with whatever geometry is asked for.
     """
 
     name: str
     summary: str
     missing: str | None = None
     found: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 def transports() -> list[TransportInfo]:
@@ -137,6 +141,8 @@ def open_transport(device: str, **options: object) -> Transport:
     TransportError
         If it cannot be opened.
     """
+    if not isinstance(device, str):
+        raise UsageError(f"a device is named by a text such as 'sim' or 'tcp:localhost:7333', not {device!r}")
     name, _, address = device.partition(":")
     entries = _entries()
     if name not in entries:
@@ -164,4 +170,5 @@ def _describe(name: str, entry: EntryPoint) -> TransportInfo:
         (opener.__doc__ or entry.value).strip().splitlines()[0],
         missing() if missing else None,
         tuple(found()) if found else (),
+        getattr(module, "SIMULATED", False),
     )

@@ -9,12 +9,15 @@ import hashlib
 import importlib.util
 import logging
 import os
+import platform
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +28,9 @@ from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
 
 __all__ = ["CompiledDevice", "build", "find_compiler", "missing", "open_sim"]
+
+#: For `tritloom.host.transport`.
+SIMULATED = True
 
 _log = logging.getLogger("tritloom.sim")
 
@@ -48,6 +54,9 @@ _INLINING = {
 
 #: Cycles run between two looks at the clock on the wall.
 _CYCLES_AT_ONCE = 20_000
+
+#: Scratch folders of compilations that were killed are removed after this long, in seconds.
+_SCRATCH_S = 24 * 3600
 
 _TWO_WAYS = "install one (such as Debian's g++), or the one that pip brings: pip install 'tritloom[compiler]'"
 _NO_COMPILER = f"the device `sim` needs a C++ compiler and there is none: {_TWO_WAYS}"
@@ -126,7 +135,12 @@ def open_sim(address: str = "", geometry: Geometry | None = None) -> CompiledDev
     """
     if address:
         raise UsageError(f"the device `sim` has no address, so nothing may follow it, not {address!r}")
-    return CompiledDevice(build(geometry or Geometry()))
+    library = build(geometry or Geometry())
+    try:
+        return CompiledDevice(library)
+    except OSError:    # the file is damaged: compile anew
+        library.unlink()
+        return CompiledDevice(build(geometry or Geometry()))
 
 
 def missing() -> str | None:
@@ -135,9 +149,18 @@ def missing() -> str | None:
 
 
 def find_compiler() -> list[str] | None:
-    """Command of the C++ compiler: ``$CXX``, clang++, g++, or the one in the ``ziglang`` package, which is clang."""
-    if named := os.environ.get("CXX"):
-        return shlex.split(named)
+    """Command of the C++ compiler: ``$CXX``, clang++, g++, or the one in the ``ziglang`` package, which is clang.
+
+    Raises
+    ------
+    TransportError
+        If ``$CXX`` is no command line.
+    """
+    if named := os.environ.get("CXX", "").strip():
+        try:
+            return shlex.split(named)
+        except ValueError as error:
+            raise TransportError(f"$CXX is {named!r}, which is no command: {error}") from error
     for name in ("clang++", "g++"):
         if path := shutil.which(name):
             return [path]
@@ -167,10 +190,9 @@ def build(geometry: Geometry) -> Path:
     if library.exists():
         return library
     _log.info("Compiling the array %s (once; about 20 s)", geometry)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = Path(scratch, library.name)
-        source = Path(scratch, "core.cpp")
+    with _scratch(folder) as scratch:
+        made = scratch / library.name
+        source = scratch / "core.cpp"
         text, include = _cxxrtl(geometry)
         source.write_text(f"{text}\n#define TOP p_top\n{_HARNESS.read_text()}")
         try:
@@ -181,11 +203,29 @@ def build(geometry: Geometry) -> Path:
         except OSError as error:
             raise TransportError(
                 f"the C++ compiler {shlex.join(compiler)!r} cannot be started ({error.strerror}): name another in $CXX, or {_TWO_WAYS}") from error
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} failed on the simulated core: {last[0]}")
+        if done.returncode or not made.exists():
+            last = done.stderr.strip().splitlines()[-1:] or ["it gave no message"]
+            raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} failed on the simulated core ({last[0]}): "
+                                 f"name another in $CXX, or {_TWO_WAYS}")
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
         made.replace(library)
     return library
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder to compile in, beside the libraries; those that were left behind are removed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("tmp*"):
+            if time.time() - left.stat().st_mtime > _SCRATCH_S:
+                shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        raise TransportError(f"the compiled array cannot be kept in {folder} ({error.strerror or error}): "
+                             "make room there, or name another folder in $XDG_CACHE_HOME") from error
 
 
 def _digest(geometry: Geometry, compiler: list[str]) -> str:
@@ -193,7 +233,7 @@ def _digest(geometry: Geometry, compiler: list[str]) -> str:
     digest = hashlib.sha256()
     for path in [*sorted(_SOURCES.glob("*.py")), _HARNESS, Path(__file__)]:
         digest.update(path.read_bytes())
-    digest.update(repr((geometry, compiler, version("amaranth"), sys.platform, os.uname().machine)).encode())
+    digest.update(repr((geometry, compiler, version("amaranth"), platform.platform())).encode())
     return digest.hexdigest()[:16]
 
 

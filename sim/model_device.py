@@ -42,6 +42,9 @@ from tritloom.sim.timing import JobShape, batch
 
 __all__ = ["ModelDevice", "open_model"]
 
+#: For `tritloom.host.transport`.
+SIMULATED = True
+
 #: Two bits to a weight: 00 is 0, 01 is +1, 11 is -1, and 10 counts as 0.
 _WEIGHT = np.array([0, 1, 0, -1], np.int8)
 

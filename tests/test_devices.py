@@ -12,6 +12,7 @@ from tritloom.host.framing import Decoder, encode
 from tritloom.host.transport import open_transport
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import JOB, SYNC, WRITE, Error, Memory, Op
+from tritloom.sim.compiled import build
 from tritloom.sim.golden import NumpyAccelerator, matmul
 
 ODD = Geometry(rows=1, cols=3, lanes=5, depth=64, weight_words=64, stream_words=32, queue=2)
@@ -154,6 +155,22 @@ def test_a_compiler_that_fails_is_said(tmp_path, monkeypatch):
     with pytest.raises(TransportError, match=r"compiler '/nowhere/c\+\+ -fast' cannot be started"):
         connect("sim")
     monkeypatch.setenv("CXX", f"{sys.executable} -c 'import sys; sys.exit(\"no such thing\")'")
-    with pytest.raises(TransportError, match="failed on the simulated core: no such thing"):
+    with pytest.raises(TransportError, match=r"failed on the simulated core \(no such thing\): name another in \$CXX"):
         connect("sim")
+    for command, said in (("true", "it gave no message"), ("false", "it gave no message"), ("g++ \"", "No closing quotation")):
+        monkeypatch.setenv("CXX", command)
+        with pytest.raises(TransportError, match=said):
+            connect("sim")
     assert not list(tmp_path.rglob("*.so")) and not list(tmp_path.rglob("tmp*"))
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    with pytest.raises(TransportError, match=r"cannot be kept in /dev/null/tritloom/sim \(Not a directory\)"):
+        connect("sim")
+
+
+def test_a_damaged_library_is_compiled_anew():
+    library = build(ODD)
+    library.unlink()    # it may be loaded already: a new file, not a hole in that one
+    library.write_bytes(b"")
+    with connect("sim", geometry=ODD) as acc:
+        assert acc.matmul(np.ones((1, 1), np.int8), np.ones((1, 1), np.int8)) == 1

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["devices", "models"]
 
-#: Devices that are built on the spot, with a geometry that `--geometry` can change.
-_SIMULATED = ("model", "sim")
-
 
 @click.command()
 @json_option
@@ -31,13 +28,13 @@ def devices(as_json: bool) -> None:
     if as_json:
         print_json({"devices": [{
             "name": info.name, "summary": info.summary, "missing": info.missing, "found": list(info.found),
-            "geometry": str(standard) if info.name in _SIMULATED else None,
-            "macs_per_cycle": standard.lanes_total if info.name in _SIMULATED else None,
-            "resident_weights": weights if info.name in _SIMULATED else None,
+            "geometry": str(standard) if info.simulated else None,
+            "macs_per_cycle": standard.lanes_total if info.simulated else None,
+            "resident_weights": weights if info.simulated else None,
         } for info in infos]})
         return
     show_table(["device", "what it is", "here"], [[info.name, info.summary, info.missing or _here(info)] for info in infos])
-    note(f"sim and model have the geometry {standard} (rows, columns, lanes) unless --geometry says otherwise: "
+    note(f"simulated devices have the geometry {standard} (rows, columns, lanes) unless --geometry says otherwise: "
          f"{standard.lanes_total} ternary products a cycle, and room for {weights:,} weights; larger models are streamed")
 
 
@@ -68,7 +65,7 @@ def models(as_json: bool) -> None:
 
 def _here(info: TransportInfo) -> str:
     """The devices of a kind that is ready."""
-    return "\n".join(info.found) or ("ready" if info.name in _SIMULATED else "ready, with an address")
+    return "\n".join(info.found) or ("ready" if info.simulated else "ready, with an address")
 
 
 def _sizes(weights: int | None, context: int | None, loss: object) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tritloom.host.beside import written_beside
 from tritloom.host.errors import ModelFileError, UsageError
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.trits import Ternary, has_invalid_code, is_scale, pack_trits, packed_row_bytes, unpack_trits
@@ -340,17 +341,10 @@ def _map_file(path: Path) -> mmap.mmap:
 
 def _write_beside(path: Path, blobs: list[bytes]) -> None:
     """Write `blobs`, each at a multiple of the alignment, to a temporary name in the same folder, then rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            with beside.open("wb") as file:
-                for blob in blobs:
-                    file.write(bytes(_padded(file.tell()) - file.tell()))
-                    file.write(blob)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with written_beside(path) as beside, beside.open("wb") as file:
+            for blob in blobs:
+                file.write(bytes(_padded(file.tell()) - file.tell()))
+                file.write(blob)
     except OSError as error:
         raise ModelFileError(f"cannot write the model file {path}: {error.strerror or error}") from error

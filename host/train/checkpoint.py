@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tritloom.host.beside import written_beside
 from tritloom.host.errors import TritloomError, UsageError
 
 __all__ = ["Checkpoint", "CheckpointError", "RunKey", "checkpoint_path"]
@@ -64,9 +65,11 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Write beside and rename, so that an interrupted write leaves the last good checkpoint."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        beside = path.with_name(path.name + ".part")
-        torch.save({"format": _FORMAT, **fields, "key": asdict(self.key)}, beside)
-        beside.replace(path)
+        try:
+            with written_beside(path) as beside:
+                torch.save({"format": _FORMAT, **fields, "key": asdict(self.key)}, beside)
+        except (OSError, RuntimeError) as error:    # PyTorch's writer raises the latter
+            raise CheckpointError(f"the training checkpoint {str(path)!r} cannot be written: {error}") from error
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

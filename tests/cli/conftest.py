@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from tritloom.host.cli import program
+from tritloom.host.cli.program import program
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import Ternary, write_model
 from tritloom.host.model.tokenizer import CharTokenizer
