@@ -41,8 +41,8 @@ $(VENV)/.venv:
 # The core is compiled for simulation: where there is no C++ compiler, pip brings one.
 $(VENV)/.run: $(VENV)/.venv pyproject.toml
 	@echo "Installing tritloom into $(VENV)"
-	@if [ -n "$$CXX" ] || command -v g++ >/dev/null || command -v clang++ >/dev/null; then $(PIP) -e .; \
-	 else echo "There is no C++ compiler here: installing ziglang, which is one"; $(PIP) -e '.[compiler]'; fi
+	@if [ -n "$$CXX" ] || command -v g++ >/dev/null || command -v clang++ >/dev/null; then $(PIP) -e '.[serial]'; \
+	 else echo "There is no C++ compiler here: installing ziglang, which is one"; $(PIP) -e '.[serial,compiler]'; fi
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run pyproject.toml

@@ -26,6 +26,11 @@ def test_links_between_pages_lead_somewhere(page):
         assert target.startswith("http") or (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_figure_was_left_to_fill_in(page):
+    assert not re.search(r"@[A-Z]+@", page.read_text())
+
+
 def test_no_module_is_long():
     modules = [path for folder in ("rtl", "sim", "host", "boards", "tests", "docs") for path in (ROOT / folder).rglob("*.py")]
     assert len(modules) > 50

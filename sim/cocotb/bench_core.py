@@ -105,8 +105,8 @@ async def a_reader_that_pauses(dut):
     """Nobody takes the results of many tiles: they wait, the array stops, and all of them come later, exact and counted as stalls."""
     host = await Host.start(dut, 4)
     g = host.g
-    # Two frames wait in the framer, four tiles in the result queues: what is more has to stop the array.
-    n, rows = 600 // g.rows, g.rows
+    # Two frames wait in the framer, some tiles in the result queues: what is more has to stop the array.
+    n, rows = 1200 // g.rows, g.rows
     weights, acts = host.matrix(n, 1), host.batch(rows, 1)
     if g.words(n, 1) > g.resident_words:
         n = g.cols * ((g.resident_words - g.ramp) // g.beats(1))
@@ -121,7 +121,7 @@ async def a_reader_that_pauses(dut):
     host.link.pause_tx = False
     assert await host.results(job, n, rows) == host.model.matmul(weights, acts)
     after = await host.counters()
-    assert (after["stall_results"] > before["stall_results"] + 1000) == (n * rows * 4 > 500 + 16 * g.cols * rows)
+    assert (after["stall_results"] > before["stall_results"] + 1000) == (n * rows * 4 > 500 + 4 * g.tiles_in_flight * g.cols * rows)
 
 
 @case()

@@ -67,7 +67,8 @@ def test_derived_numbers():
     geometry = Geometry()
     assert geometry.acc_bits == 21
     assert (geometry.lanes_total, geometry.ramp, geometry.word_bytes, geometry.act_words) == (64, 7, 8, 1728)
-    assert (geometry.resident_words, geometry.tiles_in_flight) == (16128, 4)
+    assert (geometry.resident_words, geometry.tiles_in_flight) == (16128, 16)
+    assert [Geometry(cols=cols).tiles_in_flight for cols in (1, 3, 32, 33)] == [128, 42, 4, 4]
     assert [geometry.beats(k) for k in (1, 32, 33, 36, 37)] == [8, 8, 9, 9, 10]
     assert [geometry.tiles(n) for n in (1, 8, 9)] == [1, 1, 2]
     assert geometry.words(9, 37) == 2 * 10 + 7

@@ -256,14 +256,14 @@ def test_credit(bench, g):
     dut = test.dut
     recorder = Recorder(test, g)
     test.receive(dut.outputs)
-    beats = g.beats(g.depth)
-    test.send(dut.jobs, [a_job(0, n=6 * g.cols, k=g.depth)])
+    beats, most = g.beats(g.depth), g.tiles_in_flight
+    test.send(dut.jobs, [a_job(0, n=(most + 2) * g.cols, k=g.depth)])
 
     async def process(ctx):
-        await ctx.tick().repeat(6 * beats + 20)
-        assert recorder.kinds.count("busy") == 4 * beats
+        await ctx.tick().repeat((most + 2) * beats + 20)
+        assert recorder.kinds.count("busy") == most * beats
         assert recorder.kinds[-1] == "stall_results"
-        for tiles in (5, 6):
+        for tiles in (most + 1, most + 2):
             ctx.set(dut.tile_freed, 1)
             await ctx.tick()
             ctx.set(dut.tile_freed, 0)
@@ -272,8 +272,8 @@ def test_credit(bench, g):
         assert recorder.kinds.count("ramp") == g.cols - 1
         assert not ctx.get(dut.running)
     test.add(process)
-    test.run(12 * beats + 200)
-    assert recorder.most == 4
+    test.run(2 * (most + 2) * beats + 200)
+    assert recorder.most == most
 
 
 def test_window_is_emptied_without_a_streamed_job(bench):
