@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritloom.host.trits import pack_trits
 from tritloom.rtl.geometry import Geometry
 
 __all__ = ["pack_acts", "pack_weights", "result_bytes", "unpack_results"]
-
-_TRITS_A_BYTE = 4
-
 
 def pack_weights(geometry: Geometry, w: np.ndarray) -> bytes:
     """Pack a matrix into words of the weight store.
@@ -38,10 +36,10 @@ def pack_weights(geometry: Geometry, w: np.ndarray) -> bytes:
     beats, tiles = geometry.beats(k), geometry.tiles(n)
 
     # One tile more than the matrix has, all zeros: where a column has nothing to do in a word, it looks there.
-    padded = np.zeros((tiles + 1, cols, beats, lanes), np.uint8)
-    codes = np.zeros((tiles * cols, beats * lanes), np.uint8)
-    codes[:n, :k] = w & 3
-    padded[:tiles] = codes.reshape(tiles, cols, beats, lanes)
+    padded = np.zeros((tiles + 1, cols, beats, lanes), np.int8)
+    whole = np.zeros((tiles * cols, beats * lanes), np.int8)
+    whole[:n, :k] = w
+    padded[:tiles] = whole.reshape(tiles, cols, beats, lanes)
 
     word = np.arange(geometry.words(n, k))[:, None]
     col = np.arange(cols)[None, :]
@@ -49,9 +47,7 @@ def pack_weights(geometry: Geometry, w: np.ndarray) -> bytes:
     tile[(tile < 0) | (tile >= tiles)] = tiles
     trits = padded[tile, col, (word - col // geometry.col_pitch) % beats]    # (words, cols, lanes)
 
-    quads = np.zeros((len(word), geometry.word_bytes * _TRITS_A_BYTE), np.uint8)
-    quads[:, :cols * lanes] = trits.reshape(len(word), cols * lanes)
-    return (quads[:, 0::4] | quads[:, 1::4] << 2 | quads[:, 2::4] << 4 | quads[:, 3::4] << 6).tobytes()
+    return pack_trits(trits.reshape(len(word), cols * lanes)).tobytes()
 
 
 def pack_acts(geometry: Geometry, x: np.ndarray) -> list[bytes]:

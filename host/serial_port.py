@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritloom.host.errors import DisconnectedError, TransportError, UsageError
-from tritloom.host.transport import Transport
+from tritloom.host.transport import PATIENCE_S, Transport
 
 if TYPE_CHECKING:
     import serial
@@ -17,9 +17,6 @@ __all__ = ["DEFAULT_BAUD", "SerialTransport", "found", "missing", "open_serial"]
 
 #: Symbols a second, where the address names none.
 DEFAULT_BAUD = 1_000_000
-
-#: How long getting rid of one piece of data may take, in seconds.
-PATIENCE_S = 10.0
 
 _INSTALL = "serial ports need pyserial: install it with `pip install 'tritloom[serial]'`"
 

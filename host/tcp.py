@@ -5,12 +5,9 @@ from __future__ import annotations
 import socket
 
 from tritloom.host.errors import DisconnectedError, TransportError, UsageError
-from tritloom.host.transport import Transport
+from tritloom.host.transport import PATIENCE_S, Transport
 
 __all__ = ["TcpTransport", "open_tcp", "split_address"]
-
-#: How long connecting, or getting rid of one piece of data, may take, in seconds.
-PATIENCE_S = 10.0
 
 _CHUNK = 1 << 16
 

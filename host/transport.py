@@ -25,7 +25,10 @@ from importlib.metadata import EntryPoint, entry_points
 
 from tritloom.host.errors import TransportError, UnknownNameError, UsageError
 
-__all__ = ["GROUP", "Transport", "TransportInfo", "open_transport", "transports"]
+__all__ = ["GROUP", "PATIENCE_S", "Transport", "TransportInfo", "open_transport", "transports"]
+
+#: How long opening, or getting rid of one piece of data, may take where the medium has no limit of its own, in seconds.
+PATIENCE_S = 10.0
 
 #: Entry point group of the openers.
 GROUP = "tritloom.transports"

@@ -45,7 +45,7 @@ class JobQueue(wiring.Component):
         depth = self._geometry.queue
         job = job_layout(self._geometry)
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=job.size, depth=depth)
-        level, held = Signal(range(depth + 1)), Signal(range(depth + 1))
+        held = Signal(range(depth + 1))    # the last ones in the queue, up to the first that is not
         push, pop = Signal(), Signal()
         m.d.comb += [
             push.eq(self.pushes.valid & self.pushes.ready),
@@ -54,11 +54,10 @@ class JobQueue(wiring.Component):
             queue.w_en.eq(push),
             queue.w_data.eq(self.pushes.payload.job),
             self.jobs.payload.eq(queue.r_data),
-            self.jobs.valid.eq(queue.r_rdy & (level != held)),
+            self.jobs.valid.eq(queue.r_rdy & (queue.level != held)),
             queue.r_en.eq(pop),
-            self.waiting.eq(level != 0),
+            self.waiting.eq(queue.level != 0),
         ]
-        m.d.sync += level.eq(level + push - pop)
         with m.If(push):
             m.d.sync += held.eq(Mux(self.pushes.payload.hold, held + 1, 0))
         return m

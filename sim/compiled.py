@@ -23,6 +23,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from tritloom.host.beside import written_beside
 from tritloom.host.errors import DisconnectedError, TransportError, UsageError
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
@@ -81,15 +82,8 @@ class CompiledDevice(Transport):
         lib.tritloom_write.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
         lib.tritloom_read.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
         lib.tritloom_read.restype = ctypes.c_size_t
-        lib.tritloom_cycles.argtypes = [ctypes.c_void_p]
-        lib.tritloom_cycles.restype = ctypes.c_uint64
         self._buffer = ctypes.create_string_buffer(4096)
         self._device = lib.tritloom_open()
-
-    @property
-    def cycles(self) -> int:
-        """Clock cycles since the device was opened, idle ones included."""
-        return self._library.tritloom_cycles(self._open())
 
     def write(self, data: bytes) -> None:
         self._library.tritloom_write(self._open(), data, len(data))
@@ -190,8 +184,7 @@ def build(geometry: Geometry) -> Path:
     if library.exists():
         return library
     _log.info("Compiling the array %s (once; about 20 s)", geometry)
-    with _scratch(folder) as scratch:
-        made = scratch / library.name
+    with _scratch(folder) as scratch, written_beside(library) as made:
         source = scratch / "core.cpp"
         text, include = _cxxrtl(geometry)
         source.write_text(f"{text}\n#define TOP p_top\n{_HARNESS.read_text()}")
@@ -207,9 +200,6 @@ def build(geometry: Geometry) -> Path:
             last = done.stderr.strip().splitlines()[-1:] or ["it gave no message"]
             raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} failed on the simulated core ({last[0]}): "
                                  f"name another in $CXX, or {_TWO_WAYS}")
-        with made.open("rb") as file:
-            os.fsync(file.fileno())
-        made.replace(library)
     return library
 
 

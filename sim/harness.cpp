@@ -10,7 +10,6 @@ namespace {
 struct Device {
     cxxrtl_design::TOP core;
     std::deque<uint8_t> to_core;
-    uint64_t cycles = 0;
 
     // One clock cycle. Returns the byte that left the core, or -1.
     // A design without combinational feedback (the build insists) needs one evaluation a cycle: it settles the logic before the
@@ -27,7 +26,6 @@ struct Device {
         core.commit();
         core.p_clk.set<uint8_t>(0);
         core.prev_p_clk.set<uint8_t>(0);
-        cycles += 1;
         return byte;
     }
 };
@@ -64,7 +62,5 @@ size_t tritloom_read(Device *device, uint8_t *data, size_t capacity, uint64_t cy
     }
     return size;
 }
-
-uint64_t tritloom_cycles(const Device *device) { return device->cycles; }
 
 }

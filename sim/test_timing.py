@@ -87,7 +87,7 @@ def host(request):
 def compare(host, shapes, note):
     expected = batch(host.geometry, tuple(shapes))
     got = host.run(shapes)
-    assert got == {name: getattr(expected, name, 0) for name in got}, f"{note}: {shapes}"
+    assert got == {name: getattr(expected, name) for name in got}, f"{note}: {shapes}"
 
 
 def shape(rng, geometry, streamed=False):

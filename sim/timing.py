@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tritloom.host.counters import Counters
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import CRC_BYTES, HEADER, RESULT, RESULT_BYTES
 
-__all__ = ["JobShape", "Span", "batch"]
+__all__ = ["JobShape", "batch"]
 
 #: Cycles of the command processor between the last word of one STREAM frame and the first byte of the next one's words: end, reply (2),
 #: wait, operation, sequence number, check.
@@ -46,19 +47,6 @@ class JobShape:
     frames: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Span:
-    """Counters of a batch, as differences of `wire.COUNTERS`."""
-
-    cycles: int
-    busy: int
-    ramp: int
-    stall_weights: int
-    stall_results: int
-    jobs: int
-    results: int
-
-
 @dataclass
 class _Tile:
     """A tile on its way: its job, its beats, and how many of its columns are outputs of the matrix."""
@@ -74,8 +62,8 @@ class _Tile:
 
 
 @lru_cache(maxsize=4096)
-def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Span:
-    """Counters of jobs that start as one batch on an idle device.
+def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Counters:
+    """What the counters rise by when these jobs start as one batch on an idle device.
 
     Parameters
     ----------
@@ -124,7 +112,7 @@ def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Span:
             cycle += 1    # the next job is fetched
 
     last = tiles[-1].column[-1] + geometry.latency + geometry.rows
-    return Span(
+    return Counters(
         cycles=last - tiles[0].started + 1,
         busy=sum(tile.beats for tile in tiles),
         ramp=geometry.ramp * len(jobs),
@@ -132,6 +120,7 @@ def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Span:
         stall_results=stall_results,
         jobs=len(jobs),
         results=sum(job.n * job.rows for job in jobs),
+        bad_frames=0,
     )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from tritloom.host.beside import written_beside
 from tritloom.host.errors import ModelFileError, UsageError
 from tritloom.host.model.config import ModelConfig
-from tritloom.host.model.trits import Ternary, has_invalid_code, is_scale, pack_trits, packed_row_bytes, unpack_trits
+from tritloom.host.trits import Ternary, has_invalid_code, is_scale, pack_trits, packed_row_bytes, unpack_trits
 
 __all__ = ["FORMAT_VERSION", "ModelFile", "Ternary", "open_model", "write_model"]
 

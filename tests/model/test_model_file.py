@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tritloom.host.errors import ModelFileError, TritloomError, UsageError
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import FORMAT_VERSION, Ternary, open_model, write_model
-from tritloom.host.model.trits import has_invalid_code, pack_trits, unpack_trits
+from tritloom.host.trits import has_invalid_code, pack_trits, unpack_trits
 
 # K of 8, 6 and 5: rows that end inside a byte, and one that does not.
 CONFIG = ModelConfig(

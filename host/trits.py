@@ -1,4 +1,4 @@
-"""Ternary tensors and their 2-bit packing, as model files hold them.
+"""Ternary tensors and their 2-bit packing, as model files and the weight store hold them.
 
 The code is the one the array reads: ``00`` is 0, ``01`` is +1, ``11`` is -1 (the low two bits of the two's complement), and ``10`` is
 none of them. Four trits share a byte, the first in the low bits, and every row starts at a byte, so that a row can be cut out
