@@ -9,7 +9,7 @@ CONSTRAINTS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: run test bench docs lint lock clean
+.PHONY: run test bench boards docs lint lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/tritloom run $(ARGS)
@@ -19,6 +19,10 @@ test: $(VENV)/.test icarus
 
 bench: $(VENV)/.run
 	@$(BIN)/python -m tritloom.sim.bench $(ARGS)
+
+# Every board's bitstream; half an hour and more on two cores.
+boards: $(VENV)/.build
+	@$(BIN)/python -m tritloom.boards.all
 
 docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py
@@ -47,6 +51,11 @@ $(VENV)/.run: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run pyproject.toml
 	@$(PIP) -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.build: $(VENV)/.run pyproject.toml
+	@echo "Installing the FPGA tools into $(VENV)"
+	@$(PIP) -e '.[build]'
 	@touch $@
 
 .PHONY: icarus

@@ -373,11 +373,12 @@ def connect(
     if geometry is not None and not isinstance(geometry, Geometry):
         raise UsageError(f"`geometry` must be a Geometry, such as Geometry.parse('2,8,4'), not {geometry!r}")
     link = Link(open_transport(device, geometry=geometry, **options), timeout_s=timeout_s, retries=retries)
-    if geometry is not None and link.geometry != geometry:
-        link.close()
-        differences = ", ".join(f"{name} {getattr(link.geometry, name)} instead of {getattr(geometry, name)}"
-                                for name in Geometry.names() if getattr(link.geometry, name) != getattr(geometry, name))
-        raise IncompatibleDeviceError(f"{device} has another geometry than was asked for: {differences}")
+    if geometry is not None:
+        try:
+            link.identity.require(device, geometry)
+        except IncompatibleDeviceError:
+            link.close()
+            raise
     return Accelerator(link)
 
 

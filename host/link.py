@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 from tritloom.host.errors import DeviceResetError, IncompatibleDeviceError, LinkError, RefusedError, TransportError, UsageError
 from tritloom.host.framing import DELIMITER, Decoder, Frame, encode, encoded_bytes
+from tritloom.host.identity import Identity
+from tritloom.host.negotiation import GREETING_S, PREAMBLE_BYTES, Negotiation
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import ERROR, IDENTITY, JOB, PAYLOAD_BYTES, RESULT, RESULT_BYTES, SYNC, VERSION, Error, Op
+from tritloom.rtl.site import START_BAUD
+from tritloom.rtl.wire import ERROR, JOB, PAYLOAD_BYTES, RATE, RESULT, RESULT_BYTES, SYNC, Error, Op
 
 __all__ = ["Command", "Link"]
 
@@ -28,14 +31,17 @@ _MOST_COMMANDS = 128
 #: Clock of the slowest device, in hertz: the compiled core on a busy machine. A job is silent until its first frame of results is full.
 _SLOWEST_HZ = 100_000
 
-#: Ends whatever partial frame is in the device, and shows a serial receiver where bytes begin.
+#: Ends whatever partial frame is in the device.
 _PREAMBLE = DELIMITER * 4
+
+#: The same on a line with a rate, where it also shows the receiver where bytes begin, and brings a device back that listens at another rate.
+_LONG_PREAMBLE = DELIMITER * PREAMBLE_BYTES
 
 #: What a device without flow control must buffer: one frame being executed, one arriving.
 _LEAST_BUFFER = 2 * encoded_bytes(PAYLOAD_BYTES)
 
 #: Errors that are not the line's fault: the same command would be refused again.
-_REFUSALS = {Error.LENGTH, Error.UNKNOWN, Error.BAD_JOB, Error.BAD_ADDRESS}
+_REFUSALS = {Error.LENGTH, Error.UNKNOWN, Error.BAD_JOB, Error.BAD_ADDRESS, Error.BAD_RATE}
 
 _SILENCE = "stopped answering"
 
@@ -47,7 +53,7 @@ class Command:
     Parameters
     ----------
     op : Op
-        WRITE, JOB or COUNTERS.
+        WRITE, JOB, COUNTERS or RATE.
     payload : bytes
     what : str
         Names it in error messages, such as ``"job 17 (N=128, K=128, rows=1)"``.
@@ -88,8 +94,10 @@ class Link:
 
     Members
     -------
-    geometry : Geometry
+    identity : Identity
         What the device says it is.
+    geometry : Geometry
+        The device's.
     bytes_sent, bytes_received : int
         All bytes so far, framing and repeats included.
 
@@ -114,11 +122,12 @@ class Link:
         self._decoder = Decoder()
         self._owner = 0    # nonce with which this link claimed the device
         self._seq = 0
-        self._synced = False
+        self._opened = self._synced = False
         self.bytes_sent = 0
         self.bytes_received = 0
+        self._negotiation = Negotiation(transport, self._greet, self._change_rate) if transport.baud is not None else None
         try:
-            self.geometry, self._rx_bytes = self._open()
+            self._open()
         except BaseException:
             transport.close()
             raise
@@ -129,9 +138,18 @@ class Link:
         return self._transport.name
 
     @property
+    def geometry(self) -> Geometry:
+        return self.identity.geometry
+
+    @property
+    def baud(self) -> int | None:
+        """Symbols a second on the way to the device, None if it has no rate."""
+        return self._transport.baud
+
+    @property
     def held_jobs(self) -> int:
         """Jobs that can be queued before the first of them replies: the queue's depth, and what the device surely buffers."""
-        room = self.geometry.queue if self._transport.flow_controlled else self._rx_bytes // encoded_bytes(JOB.size)
+        room = self.geometry.queue if self._transport.flow_controlled else self.identity.rx_bytes // encoded_bytes(JOB.size)
         return min(self.geometry.queue, room)
 
     def execute(self, commands: Sequence[Command]) -> None:
@@ -176,47 +194,77 @@ class Link:
         """Release the device."""
         self._transport.close()
 
-    def _open(self) -> tuple[Geometry, int]:
-        heard = self.bytes_received
-        for attempt in range(1, self._attempts + 1):
-            try:
-                geometry, rx_bytes = _identify(self.name, self._sync(claim=True))
-                break
-            except _Trouble as trouble:
-                if attempt == self._attempts:
-                    why = ("does not answer: is it powered, configured, and connected there?" if self.bytes_received == heard else
-                           f"sends bytes ({self.bytes_received - heard}), but no reply: is it a tritloom device, and is the speed right?")
-                    raise LinkError(f"{self.name}: the device {why} (tried {_times(attempt)})") from trouble
-        if not self._transport.flow_controlled and rx_bytes < _LEAST_BUFFER:
-            raise IncompatibleDeviceError(
-                f"{self.name}: the device buffers {rx_bytes} bytes of commands, and needs at least {_LEAST_BUFFER} on a link without flow control")
-        self._synced = True
-        return geometry, rx_bytes
+    def _open(self) -> None:
+        if self._negotiation is not None:
+            identity, tried = self._negotiation.find(), f"{START_BAUD} baud and others"
+        else:
+            identity, tried = None, _times(self._attempts)
+            for _ in range(self._attempts):
+                if identity := self._greet(self._timeout_s):
+                    break
+        if identity is None:
+            why = (f"sends bytes ({self.bytes_received}), but no reply: is it a tritloom device, and is the speed right?" if self.bytes_received else
+                   "does not answer: is it powered, configured, and connected there?")
+            raise LinkError(f"{self.name}: the device {why} (tried {tried})")
+        if not self._transport.flow_controlled and identity.rx_bytes < _LEAST_BUFFER:
+            raise IncompatibleDeviceError(f"{self.name}: the device buffers {identity.rx_bytes} bytes of commands, and needs at least "
+                                          f"{_LEAST_BUFFER} on a link without flow control")
+        self.identity = identity
+        if self._negotiation is not None:
+            self.identity = self._negotiation.speed_up(identity)
+        self._opened = self._synced = True
 
     def _resynchronise(self) -> None:
-        payload = self._sync(claim=False)
-        geometry, _ = _identify(self.name, payload)
-        if geometry != self.geometry:
+        identity = self._greet(self._timeout_s if self._negotiation is None else min(self._timeout_s, GREETING_S))
+        lost = identity is None
+        if lost and self._negotiation is not None:
+            identity = self._negotiation.start_again()
+        if identity is None:
+            raise _Trouble(_SILENCE)
+        if identity.geometry != self.geometry:
             raise IncompatibleDeviceError(
-                f"{self.name}: the device became another one (geometry {geometry} instead of {self.geometry}): connect again")
-        if IDENTITY.unpack(payload)["owner"] != self._owner:
+                f"{self.name}: the device became another one (geometry {identity.geometry} instead of {self.geometry}): connect again")
+        if identity.owner != self._owner:
             raise DeviceResetError(
                 f"{self.name}: the device was reset, or used by another program, so the weights loaded into it are lost: connect again")
+        if lost:
+            self._negotiation.speed_up(identity)
 
-    def _sync(self, *, claim: bool) -> bytes:
-        """Synchronise; return the payload of the IDENTITY. Everything the device sent before it is dropped."""
+    def _greet(self, timeout_s: float) -> Identity | None:
+        """Synchronise. Everything the device sent before its identity is dropped.
+
+        Parameters
+        ----------
+        timeout_s : float
+            How long to wait for the identity, in seconds; None comes back if there was none.
+        """
         number = secrets.randbelow((1 << 32) - 1) + 1
-        if claim:
+        if not self._opened:
             self._owner = number
         self._seq = secrets.randbelow(256)
         nonce = number.to_bytes(4, "little")
-        self._write(_PREAMBLE + encode(Op.SYNC, self._seq, SYNC.pack(nonce=number, claim=int(claim))))
+        preamble = _PREAMBLE
+        if self._negotiation is not None:
+            preamble = _LONG_PREAMBLE
+            self._decoder = Decoder()    # what was half received at another rate
+        self._write(preamble + encode(Op.SYNC, self._seq, SYNC.pack(nonce=number, claim=int(not self._opened))))
         self._seq = (self._seq + 1) & 0xFF
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            for frame in self._receive(deadline):
-                if frame is not None and frame[0] == Op.IDENTITY and frame[2].startswith(nonce):
-                    return frame[2]
+        deadline = time.monotonic() + timeout_s
+        try:
+            while True:
+                for frame in self._receive(deadline):
+                    if frame is not None and frame[0] == Op.IDENTITY and frame[2].startswith(nonce):
+                        return Identity.parse(self.name, frame[2])
+        except _Trouble:
+            return None
+
+    def _change_rate(self, divisor: int) -> bool:
+        """Whether the device took another rate."""
+        try:
+            self._exchange([Command(Op.RATE, RATE.pack(divisor=divisor), "changing the rate")])
+        except (_Trouble, RefusedError):
+            return False
+        return True
 
     def _frames(self, commands: Sequence[Command]) -> Iterator[tuple[int, Command, bool, bytes]]:
         """Each frame to send: its sequence number, whose it is, whether results answer it, and its bytes."""
@@ -234,7 +282,7 @@ class Link:
 
     def _exchange(self, commands: Sequence[Command]) -> None:
         """Send commands and take their replies, until all have come."""
-        window = float("inf") if self._transport.flow_controlled else self._rx_bytes
+        window = float("inf") if self._transport.flow_controlled else self.identity.rx_bytes
         frames = self._frames(commands)
         upcoming = next(frames, None)
         acks: deque[tuple[int, int, Command]] = deque()    # (seq, bytes sent when it was, command), in order of sending
@@ -265,11 +313,11 @@ class Link:
                 op, seq, payload = frame
                 if op == Op.RESULT and jobs and seq == jobs[0][0]:
                     _, position, command = jobs[0]
-                    due = min(RESULT_BYTES, command.size - received)
-                    if len(payload) != RESULT.size + due or RESULT.unpack(payload)["index"] != len(results) & 0xFFFF:
+                    size = len(payload) - RESULT.size
+                    if not 0 < size <= min(RESULT_BYTES, command.size - received) or RESULT.unpack(payload)["index"] != len(results) & 0xFFFF:
                         raise _Trouble("sent results with a gap")
                     results.append(payload[RESULT.size:])
-                    received += due
+                    received += size
                     if received == command.size:
                         command.reply = b"".join(results)
                         results, received = [], 0
@@ -308,23 +356,6 @@ class Link:
     def _write(self, data: bytes) -> None:
         self._transport.write(data)
         self.bytes_sent += len(data)
-
-
-def _identify(name: str, payload: bytes) -> tuple[Geometry, int]:
-    """Geometry and receive buffer of the device that sent this IDENTITY."""
-    version = payload[4] if len(payload) > 4 else None    # every version has it there, behind the nonce
-    if version != VERSION:
-        raise IncompatibleDeviceError(f"{name}: the device speaks version {version} of the protocol, and this driver version {VERSION}: "
-                                      "update the older of the two")
-    try:
-        identity = IDENTITY.unpack(payload)
-        geometry = Geometry(**{field: identity[field] for field in Geometry.names()})
-    except ValueError as error:
-        raise IncompatibleDeviceError(f"{name}: the device's geometry is impossible: {error}") from error
-    if geometry.digest != identity["digest"]:
-        raise IncompatibleDeviceError(f"{name}: the device's geometry ({geometry}) is not the one that its digest {identity['digest']:016x} "
-                                      f"stands for ({geometry.digest:016x}): rebuild it with this version")
-    return geometry, identity["rx_bytes"]
 
 
 def _times(attempts: int) -> str:

@@ -6,30 +6,40 @@ What is on the other side then drives a simulated device exactly as it would a b
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
 import os
 import select
 import selectors
 import socket
+import struct
+import sys
+import termios
 import time
 import tty
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
-from tritloom.host.errors import TransportError, UsageError
+from tritloom.host.errors import DisconnectedError, TransportError, UsageError
 from tritloom.host.framing import DELIMITER
 from tritloom.host.tcp import split_address
 from tritloom.host.transport import Transport
 
-__all__ = ["REFUSAL", "Server", "serve"]
+__all__ = ["REFUSAL", "Server", "line_rate", "serve"]
 
 #: What a second client is told before it is sent away: one line, between two delimiters, so that a reader of frames sees one bad frame.
 REFUSAL = DELIMITER + b"tritloom: this device serves another client\n" + DELIMITER
+
+_log = logging.getLogger("tritloom.serve")
 
 _CHUNK = 1 << 16
 
 #: Bytes that may wait for a slow client before the device waits too.
 _MOST_PENDING = 1 << 20
+
+#: Linux's way to read any rate, not just those that POSIX knows, and where it is in what comes back (`struct termios2`).
+_TCGETS2, _TERMIOS2_BYTES, _OSPEED_AT = 0x802C542A, 44, 40
 
 #: How long a device that moves only inside `read` may take at a time, in seconds.
 _SLICE_S = 0.02
@@ -137,9 +147,10 @@ class Server:
                 return
             if self._listener in woken:
                 self._accept()
+            self._follow_rate()
             moved = self._client in woken and self._take()
             moved |= self._hand_on(_SLICE_S if device is None else 0.0)
-            if moved:
+            if moved or self._transport.busy:
                 active, pause = time.monotonic(), 0.0
             elif pause is not None:
                 pause = min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
@@ -180,6 +191,19 @@ class Server:
             return
         with client:
             client.send(REFUSAL)    # an empty send buffer surely has room
+
+    def _follow_rate(self) -> None:
+        """A device with a rate is on a line that runs at the rate to which the client has set its end."""
+        if self._transport.baud is None or not isinstance(self._client, _Terminal):
+            return
+        baud = line_rate(self._client.fileno())
+        if baud != self._transport.baud:
+            try:
+                self._transport.set_baud(baud)
+            except DisconnectedError:
+                raise
+            except TransportError:
+                _log.debug("the client's rate of %d baud is none that the line can have", baud)
 
     def _take(self) -> bool:
         """Pass the client's bytes to the device."""
@@ -251,6 +275,21 @@ def serve(
             server.run()
     finally:
         transport.close()
+
+
+def line_rate(fd: int) -> int:
+    """Symbols a second to which a terminal is set, whatever they are.
+
+    Parameters
+    ----------
+    fd : int
+        Either end of a pseudo-terminal, or a serial port.
+    """
+    if sys.platform != "linux":
+        return termios.tcgetattr(fd)[5]
+    record = bytearray(_TERMIOS2_BYTES)
+    fcntl.ioctl(fd, _TCGETS2, record)
+    return struct.unpack_from("I", record, _OSPEED_AT)[0]
 
 
 def _has_left(client: _Client) -> bool:

@@ -2,7 +2,8 @@
 
 A device is anything that speaks the protocol over a `Transport`: a serial port, a socket, the compiled RTL, a model. To add one:
 
-1. Subclass `Transport` and write `write`, `read` and `close` (and `fileno` if there is a file descriptor).
+1. Subclass `Transport` and write `write`, `read` and `close` (and `fileno` if there is a file descriptor; and `baud` and `set_baud` if
+   both ends have to agree on a rate).
 2. Write an opener, ``open_x(address, *, geometry=None) -> Transport``. `address` is what follows the colon in ``x:address``, "" if
    nothing does. `geometry` is what a simulated device is to be built with; a real one ignores it, and `connect` compares afterwards.
    The first line of the opener's docstring is what `tritloom devices` shows.
@@ -12,7 +13,7 @@ A device is anything that speaks the protocol over a `Transport`: a serial port,
        x = "my_package.x:open_x"
 
 The opener's module may also have two functions for `tritloom devices`: ``missing() -> str | None``, a sentence if something has to be
-installed first, and ``found() -> list[str]``, the addresses that are there now; and ``SIMULATED = True`` if it builds the device from
+installed first, and ``found() -> list[Found]``, what is there now; and ``SIMULATED = True`` if it builds the device from
 `geometry`.
 """
 
@@ -25,7 +26,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from tritloom.host.errors import TransportError, UnknownNameError, UsageError
 
-__all__ = ["GROUP", "PATIENCE_S", "Transport", "TransportInfo", "open_transport", "transports"]
+__all__ = ["GROUP", "PATIENCE_S", "Found", "Transport", "TransportInfo", "open_transport", "transports"]
 
 #: How long opening, or getting rid of one piece of data, may take where the medium has no limit of its own, in seconds.
 PATIENCE_S = 10.0
@@ -46,10 +47,19 @@ class Transport(ABC):
     flow_controlled : bool
         True: bytes written wait until the device takes them, so any number may be under way. False: bytes the device has no room for are
         lost, so the link keeps to the room that the device stated.
+    baud : int or None
+        Symbols a second on the way, both ways. None: it has no rate that a device would have to agree with.
+    wanted_baud : int or None
+        The rate that the user asked for; None: as fast as device and way go.
+    busy : bool
+        Of a device that only moves inside `read`: it has not come to rest, even if `read` had nothing to return.
     """
 
     name: str
     flow_controlled: bool
+    baud: int | None = None
+    wanted_baud: int | None = None
+    busy: bool = False
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -92,9 +102,40 @@ class Transport(ABC):
     def close(self) -> None:
         """Release the device. Closing twice is allowed."""
 
+    def set_baud(self, baud: int) -> None:
+        """Change `baud` at once, and drop what came in at the old rate and was not read. Only called where `baud` is not None.
+
+        Raises
+        ------
+        TransportError
+            If the way cannot run at that rate.
+        DisconnectedError
+            If the device, or the way to it, is gone, or the transport is closed.
+        """
+        raise NotImplementedError(f"{self.name} has no rate to set")
+
     def fileno(self) -> int | None:
         """File descriptor that becomes readable when `read` has bytes to return, or None if only calling `read` moves the device."""
         return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A device that may be there, judged from outside: it was not spoken to.
+
+    Parameters
+    ----------
+    device : str
+        As `connect` takes it.
+    description : str
+        What it says of itself, for a person.
+    board : str
+        The board that it plausibly is, as people call it; "" if that cannot be told.
+    """
+
+    device: str
+    description: str = ""
+    board: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,8 +150,8 @@ class TransportInfo:
         One line: what it is.
     missing : str or None
         What has to be installed before it can be used, as a sentence.
-    found : tuple of str
-        Devices of this kind that are there now, as `connect` takes them. A kind without addresses has none.
+    found : tuple of Found
+        Devices of this kind that are there now. A kind without addresses has none.
     simulated : bool
         The device is made when it is opened, with whatever geometry is asked for.
     """
@@ -118,7 +159,7 @@ class TransportInfo:
     name: str
     summary: str
     missing: str | None = None
-    found: tuple[str, ...] = ()
+    found: tuple[Found, ...] = ()
     simulated: bool = False
 
 

@@ -78,20 +78,20 @@ class Array(wiring.Component):
         done  = _delay(m, lasts,  2 + stages + rows - 1, "done")
 
         moving = _delay(m, valid, rows - 1, "moving")
-        # `10` becomes 0 here, once for all rows.
+        # `10` becomes 0 here, once for all rows. The zero weights of idle cycles and idle rows are resets of the registers, not logic.
         word = self.weights.as_value()
         nz = Const(int("01" * (len(word) // 2), 2), len(word))
-        above = word & (nz | ((word & nz) << 1)) & valid.replicate(len(word))
+        above = word & (nz | ((word & nz) << 1))
         for row in range(rows):
             active = _delay(m, beat.active[row], 2 + stages + row, f"active{row}")
 
             weights = Signal(self.weights.shape(), name=f"weights{row}")
-            m.d.sync += weights.eq(Mux(active[row], above, 0))
+            m.d.sync += weights.eq(Mux(active[row] & (valid if row == 0 else 1), above, 0))
             above = weights.as_value()
 
             acts = self.acts[row]
             ends = done[2 + stages + row] & active[2 + stages + row].replicate(cols)
-            picked = []
+            picked, owed = [], []
             for col in range(cols):
                 if col % geometry.col_pitch == 0:
                     acts = _held(m, acts, moving[row] & active[row], f"acts{row}_{col}", reset_less=True)
@@ -102,9 +102,10 @@ class Array(wiring.Component):
                     pe.clear.eq(clear[1 + stages + row][col]),
                 ]
                 picked.append(pe.total & ends[col].replicate(geometry.acc_bits))
+                owed.append(pe.owed & ends[col])
 
             m.d.sync += [
-                self.sums[row].payload.eq(reduce(or_, picked)),
+                self.sums[row].payload.eq(reduce(or_, picked) + reduce(or_, owed)),
                 self.sums[row].valid.eq(ends.any()),
             ]
 

@@ -38,7 +38,7 @@ class Geometry:
     col_pitch : int
         Columns that share one activation register. 1 is the classical systolic array, `cols` a broadcast along the row.
     tree_pitch : int
-        Levels of a processing element's adder tree between two registers.
+        Levels of adders in a processing element between two registers, its accumulator's adder being the last level.
     depth : int
         Largest K of one job: it sets the accumulator's width and the activation buffer's size.
     weight_words : int
@@ -112,8 +112,8 @@ class Geometry:
 
     @property
     def tree_stages(self) -> int:
-        """Registers between the weights and the accumulator's adder, in cycles."""
-        return -(-self.tree_levels // self.tree_pitch)
+        """Registers between the weights and the accumulator's adder, in cycles: the accumulator is the level after the tree's last."""
+        return self.tree_levels // self.tree_pitch
 
     @property
     def latency(self) -> int:

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from . import wire
 from .geometry import Geometry
 
-__all__ = ["Trit", "acts_word", "job_layout", "struct", "weights_word"]
+__all__ = ["Trit", "acts_word", "job_layout", "outputs_layout", "struct", "weights_word"]
 
 
 class Trit(data.Struct):
@@ -30,15 +30,22 @@ def acts_word(geometry: Geometry) -> data.ArrayLayout:
     return data.ArrayLayout(8, geometry.lanes)
 
 
+def outputs_layout(geometry: Geometry) -> data.StructLayout:
+    """What the packer has to know of a job: its number, its outputs, its last row and the last byte of a result, both from 0."""
+    return data.StructLayout({
+        "seq":       8,
+        "n":         range(wire.MOST_OUTPUTS + 1),
+        "last_row":  range(geometry.rows),
+        "last_byte": range(4),
+    })
+
+
 def job_layout(geometry: Geometry) -> data.StructLayout:
     """A checked job on its way to the sequencer, each number as wide as the geometry needs."""
     return data.StructLayout({
-        "seq":          8,
-        "streamed":     1,
-        "rows":         range(geometry.rows + 1),
-        "result_bytes": range(5),
-        "acts_at":      range(geometry.act_words),
-        "k":            range(geometry.depth + 1),
-        "n":            32,
-        "weights_at":   range(geometry.weight_words),
+        "outputs":    outputs_layout(geometry),
+        "streamed":   1,
+        "acts_at":    range(geometry.act_words),
+        "k":          range(geometry.depth + 1),
+        "weights_at": range(geometry.weight_words),
     })

@@ -2,24 +2,30 @@
 and read by address with one cycle of latency and no handshake."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .family import Family, family_of
 from .geometry import Geometry
 from .layouts import acts_word, weights_word
+from .ram import RAM
+from .spram import SPRAM
 
 __all__ = ["ActivationBuffer", "WeightStore"]
 
+#: Of an iCE40 UP5K: 30 block RAMs of 4 kbit.
+_BLOCK_RAM_BITS = 30 * 4096
+
 
 class WeightStore(wiring.Component):
-    """Words of `cols * lanes` trits.
+    """Words of `cols * lanes` trits: block RAM; on an iCE40, if it is larger than half of that, SPRAM, which has one port.
 
     Members
     -------
     writes : In(stream.Signature({address, data}))
-        Words to write; a board whose memory has one port holds `ready` low while it reads.
+        Words to write; `ready` is low in a cycle that reads, as one of these memories has one port.
     read : In(1), address : In(range(weight_words)), word : Out(weights_word)
-        The word at `address` stands in `word` from the next cycle until the one after the next read.
+        The word at `address` stands in `word` in the next cycle; what stands there later is nobody's business.
     """
 
     def __init__(self, geometry: Geometry):
@@ -36,18 +42,27 @@ class WeightStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = memory.Memory(
-            shape=2 * self._geometry.cols * self._geometry.lanes, depth=self._geometry.weight_words, init=[])
-        write, read = words.write_port(), words.read_port()
-        m.d.comb += [
-            self.writes.ready.eq(1),
-            write.en.eq(self.writes.valid),
-            write.addr.eq(self.writes.payload.address),
-            write.data.eq(self.writes.payload.data),
-            read.en.eq(self.read),
-            read.addr.eq(self.address),
-            self.word.eq(read.data),
-        ]
+        width, depth = 2 * self._geometry.cols * self._geometry.lanes, self._geometry.weight_words
+        if family_of(platform) is Family.ICE40 and width * depth > _BLOCK_RAM_BITS // 2:
+            m.submodules.words = words = SPRAM(width, depth)
+            m.d.comb += [
+                words.address.eq(Mux(self.read, self.address, self.writes.payload.address)),
+                words.write.eq(self.writes.valid),
+                words.write_data.eq(self.writes.payload.data),
+                words.read.eq(self.read),
+                self.word.eq(words.read_data),
+            ]
+        else:
+            m.submodules.words = words = RAM(width, depth)
+            m.d.comb += [
+                words.write.eq(self.writes.valid & self.writes.ready),
+                words.write_at.eq(self.writes.payload.address),
+                words.data.eq(self.writes.payload.data),
+                words.read.eq(self.read),
+                words.read_at.eq(self.address),
+                self.word.eq(words.word),
+            ]
+        m.d.comb += self.writes.ready.eq(~self.read)    # for every family, so that all of them count the same cycles
         return m
 
 
@@ -82,15 +97,14 @@ class ActivationBuffer(wiring.Component):
         m.d.comb += self.writes.ready.eq(1)
         address, reads = self.address, self.read
         for row in range(self._geometry.rows):
-            bank = m.submodules[f"bank{row}"] = memory.Memory(shape=8 * self._geometry.lanes, depth=self._geometry.act_words, init=[])
-            write, read = bank.write_port(), bank.read_port()
+            bank = m.submodules[f"bank{row}"] = RAM(8 * self._geometry.lanes, self._geometry.act_words)
             m.d.comb += [
-                write.en.eq(self.writes.valid & (self.writes.payload.row == row)),
-                write.addr.eq(self.writes.payload.address),
-                write.data.eq(self.writes.payload.data),
-                read.en.eq(reads[row]),
-                read.addr.eq(address),
-                self.words[row].eq(read.data),
+                bank.write.eq(self.writes.valid & (self.writes.payload.row == row)),
+                bank.write_at.eq(self.writes.payload.address),
+                bank.data.eq(self.writes.payload.data),
+                bank.read.eq(reads[row]),
+                bank.read_at.eq(address),
+                self.words[row].eq(bank.word),
             ]
             if row < self._geometry.rows - 1:
                 later, later_reads = Signal.like(address, name=f"address{row + 1}"), Signal.like(reads, name=f"reads{row + 1}")

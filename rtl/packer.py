@@ -1,12 +1,13 @@
-"""Sums into bytes: the result FIFOs behind the array, and the packer that makes RESULT frames of them."""
+"""Sums into bytes: the result queues behind the array, and the packer that makes RESULT frames of them."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .fifo import Queue
 from .framer import Byte
 from .geometry import Geometry
-from .sequencer import Outputs
+from .layouts import outputs_layout
 from .wire import RESULT, RESULT_BYTES, Op
 
 __all__ = ["Packer"]
@@ -15,18 +16,25 @@ __all__ = ["Packer"]
 class Packer(wiring.Component):
     """Queues the sums of each row and sends them output by output, row by row within one, one byte a cycle.
 
-    The sequencer lets no more tiles into the array than the FIFOs hold, so `sums` need no handshake.
+    A frame begins when there is a result for it. It ends when it is full, when the job ends, or early where somebody else wants to speak:
+    so nobody waits for results that have not come.
+
+    The sequencer lets no more tiles into the array than the queues hold, so `sums` need no handshake, and nor do `outputs`.
 
     Members
     -------
     sums : In(stream.Signature(signed(acc_bits), always_ready=True)).array(rows)
         From the array.
-    outputs : In(stream.Signature(Outputs))
+    outputs : In(stream.Signature(outputs_layout, always_ready=True))
         The jobs whose sums come, in order.
     frames : Out(stream.Signature(Byte))
         RESULT frames without CRC.
+    cut : In(1)
+        Ends the frame, once it has a byte of results.
     tile_freed : Out(1)
-        The last sum of a tile was taken from the FIFOs.
+        The last sum of a tile was taken from the queues.
+    working : Out(1)
+        A job's results are being sent, or will be.
     sent, job_done : Out(1)
         A result was handed on whole; all of a job were.
     """
@@ -35,9 +43,11 @@ class Packer(wiring.Component):
         self._geometry = geometry
         super().__init__({
             "sums":       In(stream.Signature(signed(geometry.acc_bits), always_ready=True)).array(geometry.rows),
-            "outputs":    In(stream.Signature(Outputs(geometry))),
+            "outputs":    In(stream.Signature(outputs_layout(geometry), always_ready=True)),
             "frames":     Out(stream.Signature(Byte)),
+            "cut":        In(1),
             "tile_freed": Out(1),
+            "working":    Out(1),
             "sent":       Out(1),
             "job_done":   Out(1),
         })
@@ -47,34 +57,37 @@ class Packer(wiring.Component):
         geometry = self._geometry
         rows, cols = geometry.rows, geometry.cols
 
-        m.submodules.jobs = jobs = fifo.SyncFIFOBuffered(width=Outputs(geometry).size, depth=geometry.tiles_in_flight + 1)
-        m.d.comb += [jobs.w_en.eq(self.outputs.valid), jobs.w_data.eq(self.outputs.payload), self.outputs.ready.eq(jobs.w_rdy)]
+        # Each has a tile on its way, but for one that has just begun, and one whose last result was just sent.
+        m.submodules.jobs = jobs = Queue(outputs_layout(geometry), geometry.tiles_in_flight + 2)
+        m.d.comb += [jobs.writes.valid.eq(self.outputs.valid), jobs.writes.payload.eq(self.outputs.payload)]
+        job = jobs.reads.payload    # stays until its last result was sent
 
         queues = []
         for row in range(rows):
-            queue = m.submodules[f"queue{row}"] = fifo.SyncFIFOBuffered(
-                width=geometry.acc_bits, depth=geometry.tiles_in_flight * cols)
-            m.d.comb += [queue.w_en.eq(self.sums[row].valid), queue.w_data.eq(self.sums[row].payload)]
+            queue = m.submodules[f"queue{row}"] = Queue(signed(geometry.acc_bits), geometry.tiles_in_flight * cols)
+            m.d.comb += [queue.writes.valid.eq(self.sums[row].valid), queue.writes.payload.eq(self.sums[row].payload)]
             queues.append(queue)
 
-        job = Signal(Outputs(geometry))
-        n_left = Signal(32)
+        n_left = Signal(job.n.shape())
         row = Signal(range(rows))
         col = Signal(range(cols))
-        byte = Signal(2)
+        byte, head = Signal(2), Signal(2)                         # of a result, which may lie across two frames, and of the header
         index = Signal(16)
         room = Signal(range(RESULT_BYTES + 1), init=RESULT_BYTES)
 
-        heads = Array(queue.r_data.as_signed() for queue in queues)
-        result = Signal(signed(32))
+        # Unsigned: of a signed value that is shifted by a variable, Yosys 0.70's `wreduce` drops copies of the sign, and zeros come in their place.
+        result = Signal(32)
         present = Signal()
         take = Signal()
-        m.d.comb += [result.eq(heads[row]), present.eq(Array(queue.r_rdy for queue in queues)[row])]
+        m.d.comb += [
+            result.eq(Array(queue.reads.payload.as_signed() for queue in queues)[row]),
+            present.eq(Array(queue.reads.valid for queue in queues)[row]),
+        ]
         for i, queue in enumerate(queues):
-            m.d.comb += queue.r_en.eq(take & (row == i))
+            m.d.comb += queue.reads.ready.eq(take & (row == i))
 
         last_row = Signal()
-        m.d.comb += last_row.eq(row == job.rows - 1)
+        m.d.comb += last_row.eq(row == job.last_row)
         with m.If(take):
             m.d.sync += row.eq(row + 1)
             with m.If(last_row):
@@ -83,50 +96,59 @@ class Packer(wiring.Component):
                     m.d.sync += col.eq(0)
                     m.d.comb += self.tile_freed.eq(1)
 
-        with m.FSM():
+        moved = Signal()
+        m.d.comb += moved.eq(self.frames.valid & self.frames.ready)
+        with m.FSM() as fsm:
+            m.d.comb += self.working.eq(jobs.reads.valid | ~fsm.ongoing("Idle"))
             with m.State("Idle"):
-                m.d.comb += jobs.r_en.eq(1)
-                m.d.sync += [job.eq(jobs.r_data), index.eq(0), byte.eq(0)]
-                with m.If(jobs.r_rdy):
-                    m.d.sync += n_left.eq(job.shape()(jobs.r_data).n)
-                    m.next = "Head0"
+                m.d.sync += [n_left.eq(job.n), index.eq(0)]
+                with m.If(jobs.reads.valid):
+                    m.next = "Head"
 
-            header = [Const(Op.RESULT, 8), job.seq, index[:8], index[8:]]
-            assert len(header) == 2 + RESULT.size
-            for i, value in enumerate(header):
-                with m.State(f"Head{i}"):
-                    m.d.comb += [self.frames.payload.data.eq(value), self.frames.valid.eq(1)]
-                    with m.If(self.frames.ready):
-                        m.next = f"Head{i + 1}" if i < len(header) - 1 else "Body"
+            with m.State("Head"):
+                header = Array([Const(Op.RESULT, 8), job.seq, index[:8], index[8:]])
+                assert len(header) == 2 + RESULT.size
+                m.d.comb += [
+                    self.frames.payload.data.eq(header[head]),
+                    self.frames.valid.eq(present),
+                ]
+                with m.If(moved):
+                    m.d.sync += head.eq(head + 1)
+                    with m.If(head == len(header) - 1):
+                        m.next = "Body"
 
             with m.State("Body"):
-                ends_result = byte == job.result_bytes - 1
+                ends_result = byte == job.last_byte
                 ends_job = ends_result & last_row & (n_left == 1)
                 m.d.comb += [
                     self.frames.payload.data.eq(result.word_select(byte, 8)),
-                    self.frames.payload.last.eq(ends_job | (room == 1)),
                     self.frames.valid.eq(present),
                 ]
-                with m.If(self.frames.valid & self.frames.ready):
+                with m.If(moved):
                     m.d.sync += [byte.eq(byte + 1), room.eq(room - 1)]
                     with m.If(ends_result):
                         m.d.sync += byte.eq(0)
                         m.d.comb += [take.eq(1), self.sent.eq(1)]
                         with m.If(last_row):
                             m.d.sync += n_left.eq(n_left - 1)
-                    with m.If(ends_job):
+                    with m.If(ends_job | (room == 1) | self.cut):
+                        m.next = "End"
+                with m.Elif(self.cut & ~present & (room != RESULT_BYTES)):
+                    m.next = "End"
+
+            with m.State("End"):
+                m.d.comb += [self.frames.payload.end.eq(1), self.frames.valid.eq(1)]
+                m.d.sync += room.eq(RESULT_BYTES)
+                with m.If(moved):
+                    m.d.sync += index.eq(index + 1)
+                    m.next = "Head"
+                    with m.If(n_left == 0):
                         m.next = "Drop"
-                    with m.Elif(room == 1):
-                        m.d.sync += index.eq(index + 1)
-                        m.next = "Head0"
 
             with m.State("Drop"):    # the sums of the last tile that are no outputs of the matrix
                 with m.If(col == 0):
-                    m.d.comb += self.job_done.eq(1)
+                    m.d.comb += [self.job_done.eq(1), jobs.reads.ready.eq(1)]
                     m.next = "Idle"
                 with m.Else():
                     m.d.comb += take.eq(present)
-
-        with m.If(self.frames.valid & self.frames.ready & self.frames.payload.last):
-            m.d.sync += room.eq(RESULT_BYTES)
         return m

@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .adders import adders_of
+from .dot_product import DotProduct
 from .geometry import Geometry
 from .layouts import Trit, acts_word
 
@@ -13,12 +15,8 @@ __all__ = ["PE"]
 class PE(wiring.Component):
     """Adds ``sum(weights[l] * acts[l])`` over its lanes to an accumulator, every cycle.
 
-    A product with a ternary weight is a selection: ``(x ^ neg) & nz`` is x, ``~x`` or 0. What ``~x`` lacks to ``-x`` is 1, and a
-    tree over L lanes has L - 1 adders, the accumulator one more: each takes one lane's missing 1 as its carry in. So the sum is
-    exact for every int8 input, -128 times -1 included, and no adder is spent on negation.
-
     One new set of lanes a cycle; there is no enable: zero weights leave the sum as it is. The sum of what came in at cycle t
-    stands in `total` at ``t + tree_stages + 1``. The element knows nothing of tiles or of skew: `clear` comes from outside.
+    stands in ``total + owed`` at ``t + tree_stages + 1``. The element knows nothing of tiles or of skew: `clear` comes from outside.
 
     Parameters
     ----------
@@ -35,6 +33,8 @@ class PE(wiring.Component):
         Starts a new sum with the lanes that came `tree_stages` cycles ago.
     total : Out(signed(acc_bits))
         The accumulator.
+    owed : Out(1)
+        What `total` lacks to the sum: where a family's cells make the accumulator cheaper that way, else 0.
     """
 
     def __init__(self, geometry: Geometry):
@@ -44,6 +44,7 @@ class PE(wiring.Component):
             "weights": In(data.ArrayLayout(Trit, geometry.lanes)),
             "clear":   In(1),
             "total":   Out(signed(geometry.acc_bits)),
+            "owed":    Out(1),
         })
 
     @property
@@ -53,42 +54,10 @@ class PE(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry = self._geometry
-
-        # One term a lane: its selected activation and the carry it still owes.
-        terms, carries = [], []
-        for lane in range(geometry.lanes):
-            term = Signal(8, name=f"product{lane}")
-            weight = self.weights[lane]
-            m.d.comb += term.eq((self.acts[lane] ^ weight.neg.replicate(8)) & weight.nz.replicate(8))
-            terms.append(term.as_signed())
-            carries.append(weight.neg)
-
-        for level in range(1, geometry.tree_levels + 1):
-            sums = []
-            for a, b in zip(terms[0::2], terms[1::2], strict=False):
-                total = Signal(signed(max(len(a), len(b)) + 1), name=f"level{level}_{len(sums)}")
-                m.d.comb += total.eq(_add(a, b, carries.pop()))
-                sums.append(total)
-            if len(terms) % 2:
-                sums.append(terms[-1])
-            terms = sums
-            if level % geometry.tree_pitch == 0 or level == geometry.tree_levels:
-                terms = [_register(m, term, f"stage{level}_{i}") for i, term in enumerate(terms)]
-                carries = [_register(m, carry, f"carry{level}_{i}") for i, carry in enumerate(carries)]
-
-        # Every adder of the tree took one carry: the accumulator's takes the last.
-        [term], [carry] = terms, carries
-        kept = Mux(self.clear, 0, self.total).as_signed()
-        m.d.sync += self.total.eq(_add(kept, term, carry))
+        m.submodules.dot = dot = DotProduct(geometry)
+        m.d.comb += [
+            dot.acts.eq(self.acts),
+            dot.weights.eq(self.weights),
+            self.owed.eq(adders_of(platform).accumulate(m, self.total, self.clear, dot.term, dot.carry)),
+        ]
         return m
-
-
-def _add(a: Value, b: Value, carry: Value) -> Value:
-    """``a + b + carry`` as one adder: the carry enters through an extra bit below."""
-    return (Cat(Const(1, 1), a).as_signed() + Cat(carry, b).as_signed())[1:].as_signed()
-
-
-def _register(m: Module, value: Value, name: str) -> Signal:
-    register = Signal(value.shape(), name=name, reset_less=True)
-    m.d.sync += register.eq(value)
-    return register

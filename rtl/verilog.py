@@ -7,6 +7,7 @@ from amaranth.hdl import Const, Value
 
 from .array import Array
 from .core import Core
+from .family import Family
 from .geometry import Geometry
 from .pe import PE
 
@@ -16,8 +17,10 @@ __all__ = ["PARTS", "convert"]
 PARTS = {"pe": PE, "array": Array, "core": Core}
 
 
-def convert(part: str, geometry: Geometry) -> str:
-    """Verilog of one part. The same geometry gives the same text.
+def convert(part: str, geometry: Geometry, family: Family = Family.GENERIC) -> str:
+    """Verilog of one part. The same arguments give the same text.
+
+    A family's cells (CCU2C, ALU, SB_SPRAM256KA) are instantiated, not defined: synthesis for that family knows them.
 
     Raises
     ------
@@ -28,5 +31,5 @@ def convert(part: str, geometry: Geometry) -> str:
     # The `ready` of a stream that always is ready is a constant, and no port.
     values = {"__".join(map(str, path)): Value.cast(value) for path, _, value in component.signature.flatten(component)}
     ports = {name: (value, None) for name, value in values.items() if not isinstance(value, Const)}
-    text = verilog.convert(component, name=f"tritloom_{part}", ports=ports, emit_src=False, strip_internal_attrs=True)
-    return f"// tritloom {version('tritloom')}, {part}, geometry {geometry} (rows, columns, lanes)\n{text}"
+    text = verilog.convert(component, name=f"tritloom_{part}", platform=family, ports=ports, emit_src=False, strip_internal_attrs=True)
+    return f"// tritloom {version('tritloom')}, {part}, geometry {geometry} (rows, columns, lanes), cells of {family}\n{text}"

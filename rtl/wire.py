@@ -20,7 +20,10 @@ __all__ = [
     "HEADER",
     "IDENTITY",
     "JOB",
+    "LEAST_DIVISOR",
+    "MOST_OUTPUTS",
     "PAYLOAD_BYTES",
+    "RATE",
     "RECORDS",
     "RESULT",
     "RESULT_BYTES",
@@ -40,13 +43,19 @@ __all__ = [
 ]
 
 #: Version of the protocol. A driver refuses a device of another version.
-VERSION = 1
+VERSION = 2
 
 #: Longest frame before COBS, CRC included: COBS then needs one code byte whatever the data.
 FRAME_BYTES = 254
 
 #: Bytes of commands that a device buffers: what a host without flow control may have unanswered.
 RX_BYTES = 1023
+
+#: Fewest clock cycles in one bit of a UART: the receiver samples in the middle and may be a cycle off.
+LEAST_DIVISOR = 4
+
+#: Most outputs of one job. The field is wider than the gateware's counters need to be: no model's matrix has a million rows.
+MOST_OUTPUTS = (1 << 20) - 1
 
 #: Bytes of the CRC-32 (ISO-HDLC, the one of Ethernet and zlib) at a frame's end, least significant first.
 CRC_BYTES = 4
@@ -60,6 +69,7 @@ class Op(IntEnum):
     JOB = 0x03
     STREAM = 0x04
     COUNTERS = 0x05
+    RATE = 0x06
     ACK = 0x81
     IDENTITY = 0x82
     COUNTS = 0x83
@@ -79,6 +89,7 @@ class Error(IntEnum):
     BAD_JOB = 7
     BAD_ADDRESS = 8
     NO_JOB = 9
+    BAD_RATE = 10
 
 
 class Memory(IntEnum):
@@ -198,8 +209,12 @@ JOB = Record("JOB", "Queues a multiplication. Its results are the reply.", (
     Field("result_bytes", 8, "bytes of each result, from 1 to 4, two's complement; the host picks what holds them"),
     Field("acts_at", 16, "address of the vectors in the activation buffer, in words"),
     Field("k", 16, "length of the vectors, from 1 to the geometry's depth"),
-    Field("n", 32, "outputs, at least 1"),
+    Field("n", 32, "outputs, from 1 to `MOST_OUTPUTS` (1,048,575)"),
     Field("weights_at", 32, "address of the matrix in the weight store, in words; ignored when streamed"),
+))
+
+RATE = Record("RATE", "Sets how fast the link is from the end of the acknowledgement on. Refused while a job waits or runs, and by a link that has no rate.", (
+    Field("divisor", 16, "clock cycles of the device in one bit on the line, at least `LEAST_DIVISOR`"),
 ))
 
 RESULT = Record("RESULT", "Some of a job's results, which follow: output by output, and row by row within one.", (
@@ -225,6 +240,9 @@ IDENTITY = Record("IDENTITY", "Reply to SYNC: what the device is.", (
     Field("queue", 8, "geometry"),
     Field("rx_bytes", 16, "bytes of commands the device buffers: what a host without flow control may have unanswered"),
     Field("digest", 64, "digest of the geometry"),
+    Field("clock_hz", 32, "clock of the device, in hertz; 0 if it is simulated without one"),
+    Field("max_baud", 32, "fastest rate that RATE can set and the link takes, in baud; 0 if the link has no rate"),
+    Field("board", 128, "name of the board, ASCII, padded with zeros; all zeros if it is none"),
     Field("owner", 32, "nonce of the last SYNC before this one that claimed the device, 0 if none did since the reset"),
 ))
 
@@ -240,7 +258,7 @@ COUNTERS = Record("COUNTS", "Reply to COUNTERS. Every counter wraps at 2**32 and
 ))
 
 #: Every record, in the order of the documentation.
-RECORDS = (HEADER, SYNC, WRITE, JOB, RESULT, IDENTITY, COUNTERS, ERROR)
+RECORDS = (HEADER, SYNC, WRITE, JOB, RATE, RESULT, IDENTITY, COUNTERS, ERROR)
 
 #: Most payload bytes in a frame.
 PAYLOAD_BYTES = FRAME_BYTES - HEADER.size - CRC_BYTES

@@ -1,4 +1,4 @@
-// The clock around the compiled core. Included after CXXRTL's output; `TOP` names its class.
+// The clock around the compiled core. Included after CXXRTL's output.
 // The core is reached through its two byte streams and nothing else.
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 namespace {
 
 struct Device {
-    cxxrtl_design::TOP core;
+    cxxrtl_design::p_top core;
     std::deque<uint8_t> to_core;
 
     // One clock cycle. Returns the byte that left the core, or -1.

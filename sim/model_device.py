@@ -19,11 +19,14 @@ from tritloom.host.errors import DisconnectedError, UsageError
 from tritloom.host.framing import Decoder, Frame, encode
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.site import Site
 from tritloom.rtl.wire import (
     COUNTERS,
     ERROR,
     IDENTITY,
     JOB,
+    MOST_OUTPUTS,
+    RATE,
     RESULT,
     RESULT_BYTES,
     RX_BYTES,
@@ -47,6 +50,10 @@ SIMULATED = True
 
 #: Two bits to a weight: 00 is 0, 01 is +1, 11 is -1, and 10 counts as 0.
 _WEIGHT = np.array([0, 1, 0, -1], np.int8)
+
+
+#: It is nowhere, and its link has no rate.
+_SITE = Site()
 
 
 class _Refused(Exception):
@@ -87,6 +94,7 @@ class ModelDevice(Transport):
         self._out: list[bytes] = []
         self._expected = 0
         self._owner = 0    # nonce of the last SYNC that claimed the device
+        self._claimed = False
         self._queue: deque[_Job] = deque()
         self._window: list[np.ndarray] = []    # streamed words that no job has taken
         self._store = np.zeros((geometry.weight_words, geometry.word_bytes), np.uint8)
@@ -94,7 +102,10 @@ class ModelDevice(Transport):
         self._matrices: dict[tuple[int, int, int], np.ndarray] = {}    # what `_matrix` made of the store, until the store changes
         self._counters = dict.fromkeys((field.name for field in COUNTERS.fields), 0)
         self._closed = False
-        self._commands = {Op.SYNC: self._sync, Op.WRITE: self._write, Op.JOB: self._job, Op.STREAM: self._stream, Op.COUNTERS: self._read_counters}
+        self._commands = {
+            Op.SYNC: self._sync, Op.WRITE: self._write, Op.JOB: self._job, Op.STREAM: self._stream, Op.COUNTERS: self._read_counters,
+            Op.RATE: self._rate,
+        }
 
     def write(self, data: bytes) -> None:
         self._check_open()
@@ -125,8 +136,8 @@ class ModelDevice(Transport):
             self._refuse(seq, Error.UNKNOWN)
             return
         behind = (self._expected - seq) & 0xFF
-        if op != Op.SYNC and (behind or not self._owner):
-            if self._owner and behind <= 128:
+        if op != Op.SYNC and (behind or not self._claimed):
+            if self._claimed and behind <= 128:
                 self._reply(Op.ACK, seq)    # executed before: its reply was lost
             else:
                 self._refuse(seq, Error.SEQUENCE)
@@ -153,9 +164,11 @@ class ModelDevice(Transport):
         sync = SYNC.unpack(payload)
         geometry = {name: getattr(self.geometry, name) for name in Geometry.names()}
         self._reply(Op.IDENTITY, seq, IDENTITY.pack(
-            nonce=sync["nonce"], owner=self._owner, version=VERSION, rx_bytes=RX_BYTES, digest=self.geometry.digest, **geometry))
+            nonce=sync["nonce"], owner=self._owner, version=VERSION, rx_bytes=RX_BYTES, digest=self.geometry.digest,
+            clock_hz=_SITE.clock_hz, max_baud=_SITE.max_baud, board=_SITE.board_number, **geometry))
         if sync["claim"]:
             self._owner = sync["nonce"]
+            self._claimed = True
 
     def _write(self, seq: int, payload: bytes) -> None:
         if len(payload) < WRITE.size:
@@ -186,7 +199,7 @@ class ModelDevice(Transport):
             record["engine"] == Engine.ARRAY and record["source"] == Source.ACTS and record["destination"] == Destination.LINK
             and record["weights"] in (Weights.STORE, Weights.STREAM) and record["hold"] <= (record["weights"] != Weights.STREAM)
             and 1 <= record["rows"] <= geometry.rows and 1 <= record["result_bytes"] <= 4
-            and 1 <= record["k"] <= geometry.depth and record["n"] >= 1
+            and 1 <= record["k"] <= geometry.depth and 1 <= record["n"] <= MOST_OUTPUTS
             and record["acts_at"] < geometry.act_words
             and (record["weights"] == Weights.STREAM or record["weights_at"] < geometry.weight_words)
         ):
@@ -212,6 +225,11 @@ class ModelDevice(Transport):
         if payload:
             raise _Refused(Error.LENGTH)
         self._reply(Op.COUNTS, seq, COUNTERS.pack(**{name: count & 0xFFFFFFFF for name, count in self._counters.items()}))
+
+    def _rate(self, seq: int, payload: bytes) -> None:
+        if len(payload) != RATE.size:
+            raise _Refused(Error.LENGTH)
+        raise _Refused(Error.BAD_RATE)    # there is no rate to set
 
     def _run(self) -> None:
         """Run what may run: all jobs up to the last one that is not held, as far as their streamed words have come."""

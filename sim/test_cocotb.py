@@ -16,17 +16,31 @@ from amaranth.back import verilog
 
 from tritloom.rtl.array import Array
 from tritloom.rtl.core import Core
+from tritloom.rtl.family import Family
 from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.memory import WeightStore
 from tritloom.rtl.pe import PE
 
 BENCHES = Path(__file__).with_name("cocotb")
+
+#: Models of the families' cells.
+CELLS = sorted((BENCHES / "cells").glob("*.v"))
+
 LOG_LINES = 60
 
-PES = [Geometry(cols=1, lanes=lanes, tree_pitch=pitch, depth=8 * lanes) for lanes, pitch in ((1, 1), (3, 1), (4, 2), (5, 3), (8, 2))]
+PES = [Geometry(cols=1, lanes=lanes, tree_pitch=pitch, depth=8 * lanes) for lanes, pitch in ((1, 1), (3, 1), (4, 2), (5, 3), (8, 2), (16, 2))]
 
 ARRAYS = [
     Geometry(rows=rows, cols=cols, lanes=lanes, col_pitch=pitch, tree_pitch=tree, depth=24)
     for rows, cols, lanes, pitch, tree in ((1, 1, 1, 1, 1), (2, 1, 3, 1, 1), (3, 2, 1, 2, 2), (1, 3, 5, 2, 1), (2, 8, 4, 4, 2), (2, 5, 2, 9, 2))
+]
+
+#: Block RAM; SPRAM side by side, one behind the other, and not filled.
+STORES = [
+    (Geometry(rows=1, cols=2, lanes=5, weight_words=48, stream_words=8), Family.GENERIC),
+    (Geometry(rows=1, cols=2, lanes=5, weight_words=48, stream_words=8), Family.ICE40),
+    (Geometry(rows=1, cols=2, lanes=16, weight_words=16384), Family.ICE40),
+    (Geometry(rows=1, cols=1, lanes=6, weight_words=3 * 16384 + 256), Family.ICE40),
 ]
 
 CORES = [
@@ -43,8 +57,8 @@ def ports(component):
     return {name: (value, None) for name, value in values.items() if not isinstance(value, Const)}
 
 
-def simulate(component, bench, geometry, folder):
-    """Emit the Verilog, build it and run a bench's tests in it."""
+def simulate(component, bench, geometry, folder, family=Family.GENERIC):
+    """Emit the Verilog for a family, build it with the models of its cells and run a bench's tests in it."""
     if shutil.which("iverilog") is None:
         pytest.fail("the gateware's tests need Icarus Verilog and there is no `iverilog`: install it (such as Debian's package iverilog)", pytrace=False)
     try:
@@ -56,10 +70,10 @@ def simulate(component, bench, geometry, folder):
         pytest.fail(f"the gateware's tests need cocotb 2 ({error}): install it with pip install 'tritloom[test]'", pytrace=False)
 
     source, log = folder / "top.v", folder / "test.log"
-    source.write_text(verilog.convert(component, name="top", ports=ports(component), emit_src=False))
+    source.write_text(verilog.convert(component, name="top", platform=family, ports=ports(component), emit_src=False))
     scale = ("1ns", "1ps")
     # Not as SystemVerilog, where initial values are no events: an `always @*` whose inputs keep theirs would then never run.
-    runner.build(sources=[source], hdl_toplevel="top", build_dir=folder, timescale=scale, always=True, build_args=["-g2005"], log_file=folder / "build.log")
+    runner.build(sources=[source, *CELLS], hdl_toplevel="top", build_dir=folder, timescale=scale, always=True, build_args=["-g2005"], log_file=folder / "build.log")
     try:
         results = runner.test(test_module=bench, hdl_toplevel="top", build_dir=folder, test_dir=folder, timescale=scale, log_file=log,
                               extra_env={"TRITLOOM_GEOMETRY": json.dumps(asdict(geometry)), "PYGPI_PYTHON_BIN": sys.executable})
@@ -74,16 +88,31 @@ def benches(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHES))
 
 
+@pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("geometry", PES, ids=lambda g: f"{g}-{g.tree_pitch}")
-def test_pe(geometry, tmp_path):
-    simulate(PE(geometry), "bench_pe", geometry, tmp_path)
+def test_pe(geometry, family, tmp_path):
+    simulate(PE(geometry), "bench_pe", geometry, tmp_path, family)
 
 
-@pytest.mark.parametrize("geometry", ARRAYS, ids=lambda g: f"{g}-{g.col_pitch}-{g.tree_pitch}")
-def test_array(geometry, tmp_path):
-    simulate(Array(geometry), "bench_array", geometry, tmp_path)
+@pytest.mark.parametrize(("geometry", "family"), [
+    *((geometry, Family.GENERIC) for geometry in ARRAYS),
+    *((ARRAYS[i], family) for i, family in zip((2, 3, 4), (Family.ECP5, Family.ICE40, Family.GOWIN), strict=True)),
+], ids=lambda value: value if isinstance(value, Family) else f"{value}-{value.col_pitch}-{value.tree_pitch}")
+def test_array(geometry, family, tmp_path):
+    simulate(Array(geometry), "bench_array", geometry, tmp_path, family)
+
+
+@pytest.mark.parametrize(("geometry", "family"), STORES, ids=str)
+def test_store(geometry, family, tmp_path):
+    simulate(WeightStore(geometry), "bench_store", geometry, tmp_path, family)
 
 
 @pytest.mark.parametrize("geometry", CORES, ids=str)
 def test_core(geometry, tmp_path):
     simulate(Core(geometry), "bench_core", geometry, tmp_path)
+
+
+def test_core_with_spram(tmp_path):
+    """What an SPRAM shows in other cycles than those behind a read is unknown, and must not reach a sum."""
+    geometry = Geometry(rows=1, cols=2, lanes=16, depth=128, weight_words=1024, stream_words=16, queue=4)
+    simulate(Core(geometry), "bench_core", geometry, tmp_path, Family.ICE40)

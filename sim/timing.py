@@ -3,15 +3,13 @@
 It follows tiles and results, not bits: when the sequencer may start a tile, when the columns finish, when the packer and the framer let
 the sums go. The link is taken to accept a byte in every cycle, as it does behind the compiled RTL; a slower link adds `stall_results`
 (and `stall_weights` where weights are streamed). A test holds it to the RTL, counter by counter.
-
-One thing is left out: the acknowledgements of streamed words share the link with the results. Where results, not words, are what a streamed
-job waits for, each costs it up to 8 cycles more than is said here.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 
 from tritloom.host.counters import Counters
 from tritloom.rtl.geometry import Geometry
@@ -19,12 +17,13 @@ from tritloom.rtl.wire import CRC_BYTES, HEADER, RESULT, RESULT_BYTES
 
 __all__ = ["JobShape", "batch"]
 
-#: Cycles of the command processor between the last word of one STREAM frame and the first byte of the next one's words: end, reply (2),
-#: wait, operation, sequence number, check.
+#: Cycles of the command processor between the last word of one STREAM frame and the first byte of the next one's words: end, reply, size,
+#: operation, sequence number, check (2).
 _STREAM_GAP = 7
 
-#: Cycles between a frame's last byte at the framer and its first byte on the link, in which the CRC follows and the code bytes are closed.
-_CLOSE = CRC_BYTES + 2
+#: Cycles between a frame's last byte at the framer and its first byte on the link, in which the end is told, the CRC follows and the code
+#: bytes are closed; everything a cycle late.
+_CLOSE = CRC_BYTES + 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Counters:
         if tile.final:
             cycle += 1    # the next job is fetched
 
-    last = tiles[-1].column[-1] + geometry.latency + geometry.rows
+    last = tiles[-1].column[-1] + 1 + geometry.latency + geometry.rows
     return Counters(
         cycles=last - tiles[0].started + 1,
         busy=sum(tile.beats for tile in tiles),
@@ -133,13 +132,17 @@ def _tiles(geometry: Geometry, job: JobShape) -> Iterator[_Tile]:
 def _arrivals(geometry: Geometry, job: JobShape, start: int, window: deque[int]) -> Iterator[int]:
     """Cycles in which a streamed job's words can first be used: a byte a cycle, one more to store the word, and the gaps.
 
-    A word waits until the word that has its place in the window was taken: two cycles from there to where it can be used itself.
+    A word waits until the word that has its place in the window was taken: three cycles from there to where it can be used itself. And it
+    is not stored in a cycle in which the store is read, which is the one after the beat was issued.
     """
     cycle = start
     for words in job.frames:
         for _ in range(words):
             if len(window) == window.maxlen:
-                cycle = max(cycle, window[0] + 2)
+                cycle = max(cycle, window[0] + 3)
+            reads = set(takewhile(lambda read: read >= cycle - 3, reversed(window)))    # noqa: B023 (used up at once)
+            while cycle - 3 in reads:
+                cycle += 1
             yield cycle
             cycle += geometry.word_bytes + 1
         cycle += _STREAM_GAP
@@ -165,12 +168,12 @@ def _freed(geometry: Geometry, tiles: list[_Tile]) -> Iterator[int]:
             left = job.n * job.rows * job.result_bytes
         for col in range(geometry.cols):
             for row in range(job.rows):
-                # Register at the array's input, the array, and two cycles through an empty FIFO.
-                present = max(tile.column[col] + 1 + geometry.latency + row + 2, taken[row] + 1)
+                # Registers before the memories and at the array's input, the array, and two cycles through an empty queue.
+                present = max(tile.column[col] + 2 + geometry.latency + row + 2, taken[row] + 1)
                 for _ in range(job.result_bytes if col < tile.cols else 0):
                     if not room:
                         room = RESULT_BYTES
-                        now = max(now, open_at) + header
+                        now = max(now, open_at, present) + header
                     now = max(now, present) + 1
                     room -= 1
                     left -= 1
@@ -178,8 +181,9 @@ def _freed(geometry: Geometry, tiles: list[_Tile]) -> Iterator[int]:
                         start = max(now - 1 + _CLOSE, send_at)
                         send_at = start + header + RESULT_BYTES - room + CRC_BYTES + 2
                         halves = [halves[1], send_at]
-                        open_at = max(now - 1 + _CLOSE, halves[0])
+                        open_at = max(now - 1 + _CLOSE, halves[0]) + 1
                         room = 0
+                        now += 1    # to tell the end
                 if col >= tile.cols:
                     now = max(now, present) + 1
                 taken[row] = now - 1

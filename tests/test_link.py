@@ -104,7 +104,7 @@ class Scripted(Transport):
 
 def identity(nonce, seq, geometry=GEOMETRY, **changes):
     fields = {name: getattr(geometry, name) for name in Geometry.names()}
-    fields |= {"nonce": nonce, "owner": Scripted.owner, "version": VERSION, "rx_bytes": 1023, "digest": geometry.digest} | changes
+    fields |= {"clock_hz": 0, "max_baud": 0, "board": 0, "nonce": nonce, "owner": Scripted.owner, "version": VERSION, "rx_bytes": 1023, "digest": geometry.digest} | changes
     return encode(Op.IDENTITY, seq, IDENTITY.pack(**fields))
 
 
@@ -176,7 +176,7 @@ def test_another_version_with_another_identity():
 
 def test_a_short_identity():
     with pytest.raises(IncompatibleDeviceError, match="geometry is impossible: IDENTITY must have at least"):
-        Link(Scripted(lambda frames: encode(Op.IDENTITY, frames[-1][1], frames[-1][2] + bytes([VERSION, 1]))))
+        Link(Scripted(lambda frames: encode(Op.IDENTITY, frames[-1][1], frames[-1][2][:4] + bytes([VERSION, 1]))))
 
 
 def test_an_impossible_geometry():

@@ -13,7 +13,9 @@ from tritloom.rtl.wire import (
     ERROR,
     IDENTITY,
     JOB,
+    MOST_OUTPUTS,
     PAYLOAD_BYTES,
+    RATE,
     RESULT,
     RESULT_BYTES,
     RX_BYTES,
@@ -136,6 +138,14 @@ def test_identity():
     assert identity["digest"] == SMALL.digest
 
 
+def test_there_is_no_rate():
+    host = Host()
+    assert host.refused(Op.RATE, RATE.pack(divisor=100)) == Error.BAD_RATE
+    assert host.refused(Op.RATE, RATE.pack(divisor=100) + b"a") == Error.LENGTH
+    identity = IDENTITY.unpack(host.sync(9)[2])
+    assert (identity["clock_hz"], identity["max_baud"], identity["board"]) == (0, 0, 0)
+
+
 def test_sync_sets_the_sequence_number():
     host = Host()
     host.sync(255)
@@ -160,7 +170,7 @@ def test_empty_frames_are_ignored():
     assert host.counters()["bad_frames"] == 0
 
 
-@pytest.mark.parametrize("op", [0x00, 0x06, Op.ACK, 0xFF])
+@pytest.mark.parametrize("op", [0x00, 0x07, Op.ACK, 0xFF])
 def test_unknown_command_whatever_its_sequence_number(op):
     host = Host()
     for seq in (host.expected, (host.expected - 1) & 0xFF, (host.expected + 1) & 0xFF):
@@ -211,7 +221,7 @@ def test_bad_address(payload):
 
 @pytest.mark.parametrize("change", [
     {"engine": 1}, {"source": 1}, {"destination": 1}, {"weights": 2}, {"hold": 2}, {"rows": 0}, {"rows": SMALL.rows + 1}, {"result_bytes": 0},
-    {"result_bytes": 5}, {"k": 0}, {"k": SMALL.depth + 1}, {"n": 0}, {"acts_at": SMALL.act_words}, {"weights_at": SMALL.weight_words},
+    {"result_bytes": 5}, {"k": 0}, {"k": SMALL.depth + 1}, {"n": 0}, {"n": MOST_OUTPUTS + 1}, {"acts_at": SMALL.act_words}, {"weights_at": SMALL.weight_words},
 ], ids=str)
 def test_bad_job(change):
     host = Host()

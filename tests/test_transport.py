@@ -13,6 +13,7 @@ import pytest
 from tritloom.host import serial_port, transport
 from tritloom.host.errors import DisconnectedError, TransportError, UnknownNameError, UsageError
 from tritloom.host.serial_port import open_serial
+from tritloom.host.serve import line_rate
 from tritloom.host.tcp import open_tcp, split_address
 from tritloom.host.transport import Transport, open_transport, transports
 from tritloom.rtl.geometry import Geometry
@@ -155,14 +156,37 @@ def test_serial_both_ways_and_the_end(pty):
 
 
 def test_serial_speed(pty):
+    """Any rate can be set, and is what the other end then sees; what came in before is dropped."""
     port = open_serial(f"{pty[0]}:3000000")
-    assert port._port.baudrate == 3_000_000
+    assert (port.baud, port.wanted_baud) == (115_200, 3_000_000)
+    for baud in (3_000_000, 1_928_571, 115_200):
+        os.write(pty[1], b"old")
+        port.set_baud(baud)
+        assert port.baud == baud
+        assert line_rate(pty[1]) == baud
+        assert port.read(0.01) == b""
     port.close()
+    assert open_serial(pty[0]).wanted_baud is None
+
+
+def test_a_rate_that_the_port_refuses(pty, monkeypatch):
+    port = open_serial(pty[0])
+
+    def refuse(baud):
+        raise ValueError("no")
+
+    monkeypatch.setattr(port._port, "_set_special_baudrate", refuse)
+    with pytest.raises(TransportError, match=f"serial:{pty[0]} cannot run at 1928571 baud: no"):
+        port.set_baud(1_928_571)
+    assert port.baud == 115_200
+    port.close()
+    with pytest.raises(DisconnectedError, match="was closed here"):
+        port.set_baud(9600)
 
 
 @pytest.mark.parametrize("text", ["", ":115200", "/dev/ttyUSB1:fast", "/dev/ttyUSB1:0"])
 def test_bad_serial_addresses(text):
-    with pytest.raises(UsageError, match="a serial address must be PORT or PORT:BAUD, such as /dev/ttyUSB1:1000000, not"):
+    with pytest.raises(UsageError, match="a serial address must be PORT or PORT:BAUD, such as /dev/ttyUSB1 or /dev/ttyUSB1:3000000, not"):
         open_transport(f"serial:{text}")
 
 

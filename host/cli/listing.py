@@ -11,7 +11,7 @@ from tritloom.host.cli.output import note, print_json, show_table
 from tritloom.rtl.geometry import Geometry
 
 if TYPE_CHECKING:
-    from tritloom.host.transport import TransportInfo
+    from tritloom.host.transport import Found, TransportInfo
 
 __all__ = ["devices", "models"]
 
@@ -19,7 +19,10 @@ __all__ = ["devices", "models"]
 @click.command()
 @json_option
 def devices(as_json: bool) -> None:
-    """List the devices that `--device` takes."""
+    """List the devices that `--device` takes.
+
+    Serial ports are listed with what their USB descriptors say, and the board that this suggests; none of them is spoken to.
+    """
     from tritloom.host.transport import transports
 
     standard = Geometry()
@@ -27,7 +30,8 @@ def devices(as_json: bool) -> None:
     infos = transports()
     if as_json:
         print_json({"devices": [{
-            "name": info.name, "summary": info.summary, "missing": info.missing, "found": list(info.found),
+            "name": info.name, "summary": info.summary, "missing": info.missing,
+            "found": [{"device": found.device, "description": found.description, "board": found.board or None} for found in info.found],
             "geometry": str(standard) if info.simulated else None,
             "macs_per_cycle": standard.lanes_total if info.simulated else None,
             "resident_weights": weights if info.simulated else None,
@@ -65,7 +69,13 @@ def models(as_json: bool) -> None:
 
 def _here(info: TransportInfo) -> str:
     """The devices of a kind that is ready."""
-    return "\n".join(info.found) or ("ready" if info.simulated else "ready, with an address")
+    return "\n".join(map(_found, info.found)) or ("ready" if info.simulated else "ready, with an address")
+
+
+def _found(found: Found) -> str:
+    """Two or three lines: what to type, what it says of itself, what it may be."""
+    lines = [found.device, f"  {found.description}"] if found.description else [found.device]
+    return "\n".join([*lines, f"  perhaps {found.board}"] if found.board else lines)
 
 
 def _sizes(weights: int | None, context: int | None, loss: object) -> list[str]:

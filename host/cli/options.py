@@ -45,7 +45,7 @@ model_option = click.option("--model", default="nano", show_default=True, metava
 def device_option(default: str) -> Callable[[_Command], _Command]:
     """``--device``."""
     return click.option("--device", default=default, show_default=True, metavar="NAME",
-                        help="sim, model, serial:PORT[:BAUD] or tcp:HOST:PORT; `tritloom devices` lists them.")
+                        help="sim, model, board:NAME, serial:PORT[:BAUD] or tcp:HOST:PORT; `tritloom devices` lists them.")
 
 
 def read_text(path: Path) -> str:

@@ -11,6 +11,7 @@ from tritloom.host.cli.options import GEOMETRY
 from tritloom.host.cli.output import note, write
 from tritloom.host.cli.progress import waiting
 from tritloom.host.errors import TritloomError
+from tritloom.rtl.family import Family
 from tritloom.rtl.geometry import Geometry
 
 __all__ = ["rtl"]
@@ -20,10 +21,12 @@ __all__ = ["rtl"]
 @click.option("--geometry", type=GEOMETRY, default=Geometry(), metavar="R,C,L", help=f"Rows, columns and lanes; {Geometry()} if not given.")
 @click.option("--part", type=click.Choice(["pe", "array", "core"]), default="core", show_default=True,
               help="One processing element, the array, or all of it.")
+@click.option("--family", type=click.Choice([family.value for family in Family]), default=Family.GENERIC.value, show_default=True,
+              help="Whose carry cells and memories to instantiate.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), required=True, metavar="FILE",
               help="Where to write it; - is standard output.")
-def rtl(geometry: Geometry, part: str, output: Path) -> None:
-    """Write the gateware as Verilog. The same geometry gives the same text."""
+def rtl(geometry: Geometry, part: str, family: str, output: Path) -> None:
+    """Write the gateware as Verilog. The same options give the same text."""
     with waiting(f"Converting {part} {geometry}", quiet=False):
         # The only place in the host that is about gateware; Amaranth takes a second to import, so it is imported when the command runs.
         from amaranth.back.verilog import YosysError
@@ -31,7 +34,7 @@ def rtl(geometry: Geometry, part: str, output: Path) -> None:
         from tritloom.rtl.verilog import convert
 
         try:
-            text = convert(part, geometry)
+            text = convert(part, geometry, Family(family))
         except YosysError as error:
             raise TritloomError(f"Yosys did not convert the {part}: {error}") from error
     if str(output) == "-":
@@ -43,4 +46,4 @@ def rtl(geometry: Geometry, part: str, output: Path) -> None:
     except OSError as error:
         raise TritloomError(f"{str(output)!r} cannot be written: {error.strerror or error}") from error
     lines = text.count("\n")
-    note(f"wrote {output}: tritloom_{part}, geometry {geometry}, {lines:,} lines")
+    note(f"wrote {output}: tritloom_{part}, geometry {geometry}, cells of {family}, {lines:,} lines")

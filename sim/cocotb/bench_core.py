@@ -9,7 +9,7 @@ from cobs import cobs
 from cocotb.triggers import RisingEdge
 
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import PAYLOAD_BYTES, RX_BYTES, SYNC, VERSION, WRITE, Error, Memory, Op
+from tritloom.rtl.wire import MOST_OUTPUTS, PAYLOAD_BYTES, RATE, RX_BYTES, SYNC, VERSION, WRITE, Error, Memory, Op
 from tritloom.sim.timing import JobShape, batch
 
 #: A core that hangs fails its case, within a simulated millisecond (100,000 cycles).
@@ -251,7 +251,7 @@ async def counters(dut):
     before = await host.counters()
     await resident(host, 1, 1, 1)
     after = await host.counters()
-    assert after["cycles"] - before["cycles"] == g.beats(1) + g.ramp + g.latency + g.rows
+    assert after["cycles"] - before["cycles"] == g.beats(1) + g.ramp + 1 + g.latency + g.rows
 
 
 @case()
@@ -298,7 +298,7 @@ async def commands_that_are_wrong(dut):
     await host.vectors(acts)
     word, chunk = bytes([0x55]) * g.word_bytes, bytes([0x55]) * g.lanes
 
-    for op in (0x00, 0x06, 0x7F, Op.ACK, Op.ERROR, 0xFF):
+    for op in (0x00, 0x07, 0x7F, Op.ACK, Op.ERROR, 0xFF):
         await host.refused(Error.UNKNOWN, host.command(op, b"abc"))
 
     whole = {Memory.WEIGHTS: word, Memory.ACTS: chunk}
@@ -306,7 +306,8 @@ async def commands_that_are_wrong(dut):
                     WRITE.pack(memory=0, row=0, at=0) + word + b"\0" * (g.word_bytes > 1) if g.word_bytes > 1 else b"",
                     WRITE.pack(memory=1, row=0, at=0) + chunk + b"\0" if g.lanes > 1 else b""):
         await host.refused(Error.LENGTH, host.command(Op.WRITE, payload))
-    for op, payload in ((Op.COUNTERS, b"\0"), (Op.JOB, b""), (Op.JOB, b"\0" * 20), (Op.STREAM, b"")):
+    await host.refused(Error.BAD_RATE, host.command(Op.RATE, RATE.pack(divisor=100)))    # this core's link has none
+    for op, payload in ((Op.COUNTERS, b"\0"), (Op.RATE, b"\0"), (Op.JOB, b""), (Op.JOB, b"\0" * 20), (Op.STREAM, b"")):
         await host.refused(Error.LENGTH, host.command(op, payload))
     if g.word_bytes > 1:
         await host.refused(Error.LENGTH, host.command(Op.STREAM, word + b"\0"))
@@ -318,7 +319,7 @@ async def commands_that_are_wrong(dut):
     await host.refused(Error.BAD_ADDRESS, host.command(Op.WRITE, WRITE.pack(memory=2, row=0, at=0) + word))
 
     for wrong in ({"engine": 1}, {"source": 1}, {"destination": 1}, {"weights": 2}, {"hold": 2}, {"hold": 1, "weights": 1}, {"rows": 0}, {"rows": g.rows + 1}, {"result_bytes": 0},
-                  {"result_bytes": 5}, {"k": 0}, {"k": g.depth + 1}, {"n": 0}, {"acts_at": g.act_words}, {"weights_at": g.weight_words},
+                  {"result_bytes": 5}, {"k": 0}, {"k": g.depth + 1}, {"n": 0}, {"n": MOST_OUTPUTS + 1}, {"acts_at": g.act_words}, {"weights_at": g.weight_words},
                   {"weights_at": 1 << 31}, {"rows": 255} if g.rows < 255 else {"rows": 0}):
         await host.refused(Error.BAD_JOB, host.job(**wrong))
 
@@ -394,18 +395,18 @@ async def too_many_words(dut):
     extra = [bytes([0x55]) * g.word_bytes] * (2 * g.stream_words + 3)
     job = host.job(weights=1)
     sent = host.stream(host.pack(weights) + extra, 1)
-    replies, results = {}, []
-    while len(replies) < len(sent) or not results:
+    replies, results = {}, b""
+    while len(replies) < len(sent) or len(results) < 4:
         reply = await host.link.frame()
         if reply[0] == Op.RESULT:
             assert reply[1] == job
-            results.append(int.from_bytes(reply[4:], "little", signed=True))
+            results += reply[4:]    # in more than one frame, if an acknowledgement came between
         else:
             assert reply[0] in (Op.ACK, Op.ERROR), reply
             replies[reply[1]] = reply
             if reply[0] == Op.ERROR:
                 assert reply[2] in (Error.NO_JOB, Error.SEQUENCE), reply
-    assert results == host.model.matmul(weights, acts)[0]
+    assert results == host.model.matmul(weights, acts)[0][0].to_bytes(4, "little", signed=True)
     await host.sync()
     for _ in range(2):
         await streamed(host, g.cols, 1, 1)

@@ -24,7 +24,7 @@ class PEDriver:
 
 
 class PEModel:
-    """The sum that stands in `total`, ``tree_stages + 1`` cycles after its last lanes."""
+    """The sum that stands in ``total + owed``, ``tree_stages + 1`` cycles after its last lanes."""
 
     def __init__(self, g):
         self.total = 0
@@ -47,9 +47,9 @@ async def play(dut, g, stimulus):
     expected = deque()
     for cycle, lanes in enumerate([*stimulus, *idle]):
         driver.apply(*lanes)
-        await RisingEdge(dut.clk)    # what was applied is registered here; `total` is read before the next edge changes it
+        await RisingEdge(dut.clk)    # what was applied is registered here; it is read before the next edge changes it
         if expected:
-            got = dut.total.value.to_signed()
+            got = dut.total.value.to_signed() + int(dut.owed.value)
             assert got == expected.popleft(), f"cycle {cycle}"
         expected.append(model.apply(*lanes))
 

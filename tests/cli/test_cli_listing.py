@@ -27,6 +27,43 @@ def test_devices(record, succeed) -> None:
     assert max(map(len, shown.stdout.splitlines())) <= 80
 
 
+def port(device, vid, pid, manufacturer, product, location="1-1:1.1"):
+    """A port as pyserial lists it."""
+    from serial.tools.list_ports_common import ListPortInfo
+
+    info = ListPortInfo(device)
+    info.vid, info.pid, info.manufacturer, info.product, info.location = vid, pid, manufacturer, product, location
+    return info
+
+
+PORTS = [
+    port("/dev/ttyUSB0", 0x0403, 0x6010, "1BitSquared", "iCEBreaker V1.0e", "1-1:1.0"),
+    port("/dev/ttyUSB1", 0x0403, 0x6010, "1BitSquared", "iCEBreaker V1.0e"),
+    port("/dev/ttyUSB2", 0x0403, 0x6015, "FER-RADIONA-EMARD", "ULX3S FPGA 85K v3.0.8", "1-2"),
+    port("/dev/ttyUSB3", 0x0403, 0x6010, "SIPEED", "USB Debugger"),
+    port("/dev/ttyUSB4", 0x0403, 0x6015, None, None, None),
+    port("/dev/ttyUSB5", 0x1A86, 0x7523, None, "USB2.0-Serial", None),
+    port("/dev/ttyS0", None, None, None, None, None),
+]
+
+
+def test_serial_ports_that_may_be_boards(record, succeed, fail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the USB descriptor says, and which board that suggests; neither built-in ports nor the channel that programs the FPGA."""
+    monkeypatch.setattr("serial.tools.list_ports.comports", lambda: PORTS)
+    serial = next(device for device in record("devices")["devices"] if device["name"] == "serial")
+    assert [(found["device"], found["description"], found["board"]) for found in serial["found"]] == [
+        ("serial:/dev/ttyUSB1", "1BitSquared, iCEBreaker V1.0e (0403:6010)", "icebreaker"),
+        ("serial:/dev/ttyUSB2", "FER-RADIONA-EMARD, ULX3S FPGA 85K v3.0.8 (0403:6015)", "ulx3s_85f"),
+        ("serial:/dev/ttyUSB3", "SIPEED, USB Debugger (0403:6010)", "tang_nano_9k or tang_primer_20k"),
+        ("serial:/dev/ttyUSB4", "USB serial port (0403:6015)", "ulx3s or icepi_zero"),
+        ("serial:/dev/ttyUSB5", "USB2.0-Serial (1a86:7523)", None),
+    ]
+    shown = succeed("devices").stdout
+    assert "perhaps ulx3s_85f" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "(USB serial ports here: /dev/ttyUSB1, /dev/ttyUSB2," in fail(1, "run", "--device", "serial:/dev/ttyNONE")
+
+
 def test_a_device_that_lacks_something() -> None:
     """Without pyserial, `serial` is listed with what to install."""
     code = "import sys; sys.modules['serial'] = None; from tritloom.host.cli import main; main()"

@@ -76,6 +76,11 @@ def test_bad_input(fail) -> None:
     assert fail(2, "serve-device", "--pty", "--listen", ":0") == one_way
     assert fail(2, "serve-device", "--listen", "7333") == "a TCP address must be HOST:PORT, such as localhost:7333, not '7333'."
     assert "Did you mean model?" in fail(2, "serve-device", "--device", "modell", "--pty")
+    assert "Did you mean icebreaker or " in fail(2, "serve-device", "--board", "icebraker", "--pty")
+    assert fail(2, "serve-device", "--board", "icebreaker", "--listen", ":0") == (
+        "a board has a serial line with a rate, which a TCP socket has not: serve it with --pty.")
+    assert fail(2, "serve-device", "--board", "icebreaker", "--device", "model", "--pty") == (
+        "--board icebreaker is a device of its own: leave out --device model.")
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert fail(1, "serve-device", "--device", "model", "--listen", address) == f"cannot listen at {address}: the port is in use."

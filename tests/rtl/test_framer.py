@@ -13,7 +13,7 @@ def encoded(frame):
 
 
 def as_bytes(frames):
-    return [{"data": byte, "last": int(i == len(frame) - 1)} for frame in frames for i, byte in enumerate(frame)]
+    return [item for frame in frames for item in (*({"data": byte, "end": 0} for byte in frame), {"data": 0, "end": 1})]
 
 
 def random_frames(rng, count):
@@ -35,8 +35,7 @@ def test_frames(bench, feed_gap, read_gap):
     test.watch(test.dut.encoded, "encoded")
     got = test.receive(test.dut.encoded, gap=read_gap, count=len(expected))
     test.run(20 * len(expected))
-    assert bytes(byte["data"] for byte in got) == expected, f"seed {test.seed}"
-    assert all(byte["last"] == (byte["data"] == 0) for byte in got)
+    assert bytes(got) == expected, f"seed {test.seed}"
 
 
 def test_every_crc(bench):
@@ -54,11 +53,11 @@ def test_every_crc(bench):
     test.send(test.dut.frames, as_bytes(frames))
     got = test.receive(test.dut.encoded, count=len(expected))
     test.run(10 * len(expected))
-    assert bytes(byte["data"] for byte in got) == expected
+    assert bytes(got) == expected
 
 
 def test_time(bench):
-    """A frame of n bytes takes ``n + 5`` cycles to build and ``n + 6`` to send; the next is built meanwhile."""
+    """A frame of n bytes takes ``n + 8`` cycles to build and ``n + 6`` to send; the next is built meanwhile."""
     test = bench(Framer())
     sizes = (20, 20, 20, 3, 250, 250)
     fed = []
@@ -71,9 +70,11 @@ def test_time(bench):
     test.add(wait)
     test.run(2000)
     assert len(left) == sum(size + 6 for size in sizes)
-    assert left[0] == fed[sizes[0] - 1] + 7, "4 bytes of CRC, the last code byte, and the fetch of the first byte"
-    assert left[:66] == list(range(left[0], left[0] + 66)), "the second and third frame follow the one before without a pause"
-    assert fed[20] == fed[19] + 6
+    assert left[0] == fed[sizes[0]] + 8, "the register in front, 4 bytes of CRC, the last code byte, and the fetch of the first byte"
+    frames = [left[i:i + 26] for i in range(0, 78, 26)]
+    assert all(frame == list(range(frame[0], frame[0] + 26)) for frame in frames)
+    assert frames[1][0] == frames[0][-1] + 3 and frames[2][0] == frames[1][-1] + 3, "one of the same length is built in two cycles more than it is sent"
+    assert fed[21] == fed[20] + 8
 
 
 DISCARDED = [bytes([1, 2, 0, 3, 4, 5]), bytes([9, 0, 8]), bytes([0, 0, 6, 7])]
@@ -119,7 +120,7 @@ def discard_once(bench, discard_at, read_gap):
             ctx.set(dut.encoded.ready, test.rng.random() >= read_gap)
             *_, valid, ready, payload = await ctx.tick().sample(dut.encoded.valid, dut.encoded.ready, dut.encoded.payload)
             if valid and ready:
-                raw.append(payload["data"])
+                raw.append(payload)
     test.background(reader)
     test.watch(dut.encoded, "encoded")
     test.add(process)
@@ -142,26 +143,57 @@ def discard_once(bench, discard_at, read_gap):
 @pytest.mark.parametrize("gap", [0.0, 0.5])
 def test_switch(bench, gap):
     """Whole frames of either port, in each port's order, never mixed; what waits does not change."""
-    test = bench(Switch(3), seed=8)
+    test = bench(Switch(), seed=8)
     dut, rng = test.dut, test.rng
-    frames = [[bytes([16 * port + 1] + [rng.randrange(1, 256) for _ in range(rng.randrange(9))] + [0]) for _ in range(25)] for port in range(3)]
-    for port in range(3):
-        test.send(dut.inputs[port], as_bytes(frames[port]), gap=(0.0, 0.4, 0.7)[port])
+    frames = [[bytes([16 * port + 1] + [rng.randrange(1, 256) for _ in range(rng.randrange(9))]) for _ in range(25)] for port in range(2)]
+    for port in range(2):
+        test.send(dut.inputs[port], as_bytes(frames[port]), gap=(0.6, 0.3)[port])
         test.watch(dut.inputs[port], f"input {port}")
-    test.watch(dut.output, "output")
-    got = test.receive(dut.output, gap=gap, count=sum(len(frame) for port in frames for frame in port))
+    got = test.receive(dut.output, gap=gap, count=sum(len(frame) + 1 for port in frames for frame in port))
     test.run(20000)
-    received = bytes(got).split(b"\0")
-    assert received.pop() == b""
-    for port in range(3):
-        assert [frame for frame in received if frame[0] == 16 * port + 1] == [frame[:-1] for frame in frames[port]], f"port {port}, seed {test.seed}"
+    received = split(got)
+    assert sorted(received) == sorted(frames[0] + frames[1])
+    for port in range(2):
+        assert [frame for frame in received if frame[0] == 16 * port + 1] == frames[port], f"port {port}, seed {test.seed}"
+
+
+def split(items):
+    """Frames of what was put into a framer."""
+    frames, frame = [], bytearray()
+    for item in items:
+        if item["end"]:
+            frames.append(bytes(frame))
+            frame.clear()
+        else:
+            frame.append(item["data"])
+    assert not frame
+    return frames
 
 
 def test_switch_prefers_the_first_port(bench):
-    test = bench(Switch(2))
+    """And says that it waits, for as long as the second one has not ended its frame."""
+    test = bench(Switch())
     dut = test.dut
-    test.send(dut.inputs[0], as_bytes([b"\x01\x02\x00"] * 3))
-    test.send(dut.inputs[1], as_bytes([b"\x11\x00"] * 2))
-    got = test.receive(dut.output, count=13)
+
+    async def process(ctx):
+        ctx.set(dut.output.ready, 1)
+        ctx.set(dut.inputs[1].valid, 1)
+        await ctx.tick()
+        assert not ctx.get(dut.waiting)
+        ctx.set(dut.inputs[0].valid, 1)
+        for _ in range(3):
+            assert ctx.get(dut.waiting) and not ctx.get(dut.inputs[0].ready) and ctx.get(dut.inputs[1].ready)
+            await ctx.tick()
+        ctx.set(dut.inputs[1].payload.end, 1)
+        await ctx.tick()
+        assert ctx.get(dut.inputs[0].ready) and not ctx.get(dut.inputs[1].ready)
+        await ctx.tick()
+        ctx.set(dut.inputs[0].valid, 0)
+        await ctx.tick()
+        assert not ctx.get(dut.inputs[1].ready), "the first port's frame has not ended"
+        ctx.set(dut.abort, 1)
+        await ctx.tick()
+        ctx.set(dut.abort, 0)
+        assert ctx.get(dut.inputs[1].ready)
+    test.add(process)
     test.run(100)
-    assert bytes(got) == b"\x01\x02\x00" * 3 + b"\x11\x00" * 2

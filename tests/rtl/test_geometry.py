@@ -56,7 +56,7 @@ def test_accumulator_holds_the_deepest_sum_and_no_bit_more(depth):
 
 
 @pytest.mark.parametrize(("lanes", "pitch", "levels", "stages"), [
-    (1, 1, 0, 0), (1, 3, 0, 0), (2, 1, 1, 1), (3, 1, 2, 2), (4, 2, 2, 1), (5, 2, 3, 2), (8, 3, 3, 1), (16, 3, 4, 2), (240, 8, 8, 1),
+    (1, 1, 0, 0), (1, 3, 0, 0), (2, 1, 1, 1), (3, 1, 2, 2), (4, 2, 2, 1), (5, 2, 3, 1), (8, 3, 3, 1), (16, 2, 4, 2), (16, 3, 4, 1), (16, 5, 4, 0), (240, 8, 8, 1),
 ])
 def test_adder_tree(lanes, pitch, levels, stages):
     geometry = Geometry(cols=1, lanes=lanes, tree_pitch=pitch)

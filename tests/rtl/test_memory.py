@@ -22,35 +22,48 @@ def test_weight_store(bench, g):
     async def reader(ctx):
         await ctx.tick().until(dut.writes.valid)
         await ctx.tick().repeat(4 * g.weight_words + 20)
-        last = None
         for _ in range(60):
             at, read = rng.randrange(g.weight_words), rng.randrange(2)
             ctx.set(dut.address, at)
             ctx.set(dut.read, read)
             await ctx.tick()
-            last = words[at] if read else last
-            if last is not None:
-                assert ctx.get(dut.word.as_value()) == last, f"seed {test.seed}"
+            if read:
+                assert ctx.get(dut.word.as_value()) == words[at], f"seed {test.seed}"
     test.add(reader)
     test.run(1000)
 
 
-def test_weight_store_is_read_while_it_is_written(bench):
+@pytest.mark.parametrize("busy", [0.0, 0.5, 0.9])
+def test_weight_store_has_one_port(bench, busy):
+    """A write waits while the store is read, changes no word that is, and is done in the first cycle without a read."""
     g = Geometry(rows=1, cols=2, lanes=2, depth=8, weight_words=8, stream_words=4)
-    test = bench(WeightStore(g))
-    dut = test.dut
+    test = bench(WeightStore(g), seed=int(10 * busy))
+    dut, rng = test.dut, test.rng
+    words = {}
 
     async def process(ctx):
-        for at in range(8):
-            ctx.set(dut.writes.payload, {"address": at, "data": at + 1})
-            ctx.set(dut.writes.valid, 1)
-            ctx.set(dut.address, at - 1 if at else 0)
-            ctx.set(dut.read, at > 0)
+        waiting = expected = None
+        for _ in range(400):
+            if waiting is None and (rng.random() < 0.5 or len(words) < 8):
+                waiting = len(words) if len(words) < 8 else rng.randrange(8), rng.randrange(256)
+            read = len(words) == 8 and rng.random() < busy
+            at = rng.randrange(8)
+            ctx.set(dut.writes.valid, waiting is not None)
+            if waiting:
+                ctx.set(dut.writes.payload, {"address": waiting[0], "data": waiting[1]})
+            ctx.set(dut.read, read)
+            ctx.set(dut.address, at)
+            assert ctx.get(dut.writes.ready) == (not read)
+            expected = words[at] if read else None
             await ctx.tick()
-            if at:
-                assert ctx.get(dut.word.as_value()) == at
+            if waiting and not read:
+                words[waiting[0]] = waiting[1]
+                waiting = None
+            if expected is not None:
+                assert ctx.get(dut.word.as_value()) == expected, f"seed {test.seed}"
     test.add(process)
-    test.run(20)
+    test.run(500)
+    assert len(words) == 8
 
 
 @pytest.mark.parametrize("g", SMALL, ids=str)

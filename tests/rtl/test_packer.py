@@ -14,14 +14,19 @@ GEOMETRIES = [
 ]
 
 
+def data_of(job, sums):
+    """Result bytes of one job: output by output, row by row."""
+    return b"".join(value.to_bytes(5, "little", signed=True)[:job["last_byte"] + 1] for output in sums[:job["n"]] for value in output)
+
+
 def frames_of(job, sums):
-    """RESULT frames of one job: its results output by output, row by row, cut every `RESULT_BYTES` bytes."""
-    data = b"".join(value.to_bytes(5, "little", signed=True)[:job["result_bytes"]] for output in sums[:job["n"]] for value in output)
+    """RESULT frames of one job: its results, cut every `RESULT_BYTES` bytes."""
+    data = data_of(job, sums)
     return [bytes([Op.RESULT, job["seq"]]) + (i & 0xFFFF).to_bytes(2, "little") + data[at:at + RESULT_BYTES]
             for i, at in enumerate(range(0, len(data), RESULT_BYTES))]
 
 
-def play(bench, g, jobs, seed, gap, pause):
+def play(bench, g, jobs, seed, gap, pause, cut=0.0):
     """Feed jobs with random sums, as far as there is credit; returns the bench, the frames that came and those that should have."""
     test = bench(Packer(g), seed=seed)
     dut, rng = test.dut, test.rng
@@ -29,11 +34,26 @@ def play(bench, g, jobs, seed, gap, pause):
     plan = []
     for job in jobs:
         tiles = -(-job["n"] // g.cols)
-        plan.append([[rng.choice([low, high, -1, 0, rng.randint(low, high)]) for _ in range(job["rows"])] for _ in range(tiles * g.cols)])
+        plan.append([[rng.choice([low, high, -1, 0, rng.randint(low, high)]) for _ in range(job["last_row"] + 1)] for _ in range(tiles * g.cols)])
     expected = [frame for job, sums in zip(jobs, plan, strict=True) for frame in frames_of(job, sums)]
     frames, credit = [], {"left": g.tiles_in_flight, "freed": 0}
     events = {"sent": test.pulses(dut.sent), "job_done": test.pulses(dut.job_done), "tile_freed": test.pulses(dut.tile_freed)}
-    test.send(dut.outputs, jobs, gap=0.3)
+
+    async def outputs(ctx):
+        for at, job in enumerate(jobs):
+            while test.rng.random() < 0.3 or at - len(events["job_done"]) > g.tiles_in_flight:
+                await ctx.tick()
+            ctx.set(dut.outputs.payload, job)
+            ctx.set(dut.outputs.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.outputs.valid, 0)
+    test.add(outputs)
+
+    async def cuts(ctx):
+        while True:
+            ctx.set(dut.cut, test.rng.random() < cut)
+            await ctx.tick()
+    test.background(cuts)
     test.watch(dut.frames, "frames")
 
     async def feed(ctx):
@@ -64,14 +84,15 @@ def play(bench, g, jobs, seed, gap, pause):
 
     async def read(ctx):
         frame = bytearray()
-        while len(frames) < len(expected):
+        while len(events["job_done"]) < len(jobs) or frame:
             ctx.set(dut.frames.ready, rng.random() >= gap)
             *_, valid, ready, payload = await ctx.tick().sample(dut.frames.valid, dut.frames.ready, dut.frames.payload)
             if valid and ready:
-                frame.append(payload["data"])
-                if payload["last"]:
+                if payload["end"]:
                     frames.append(bytes(frame))
                     frame.clear()
+                else:
+                    frame.append(payload["data"])
         ctx.set(dut.frames.ready, 0)
         for _ in range(g.rows * g.cols + 10):
             await ctx.tick()
@@ -79,15 +100,26 @@ def play(bench, g, jobs, seed, gap, pause):
     test.add(feed)
     test.add(read)
     test.run(200_000)
-    assert frames == expected, f"seed {seed}"
-    assert len(events["sent"]) == sum(job["n"] * job["rows"] for job in jobs)
+    if not cut:
+        assert frames == expected, f"seed {seed}"
+    for job, sums in zip(jobs, plan, strict=True):    # whatever the frames' lengths
+        data, index = b"", 0
+        while len(data) < len(data_of(job, sums)):
+            frame = frames.pop(0)
+            assert frame[:4] == bytes([Op.RESULT, job["seq"]]) + (index & 0xFFFF).to_bytes(2, "little"), f"seed {seed}"
+            assert 4 < len(frame) <= 4 + (RESULT_BYTES if cut < 1 else 1)
+            data += frame[4:]
+            index += 1
+        assert data == data_of(job, sums), f"seed {seed}"
+    assert not frames
+    assert len(events["sent"]) == sum(job["n"] * (job["last_row"] + 1) for job in jobs)
     assert len(events["job_done"]) == len(jobs)
     assert len(events["tile_freed"]) == sum(-(-job["n"] // g.cols) for job in jobs)
     return events
 
 
 def a_job(seq, n, rows, result_bytes):
-    return {"seq": seq, "n": n, "rows": rows, "result_bytes": result_bytes}
+    return {"seq": seq, "n": n, "last_row": rows - 1, "last_byte": result_bytes - 1}
 
 
 @pytest.mark.parametrize("g", GEOMETRIES, ids=str)
@@ -100,6 +132,43 @@ def test_results(bench, g, gap, pause):
             for n in {1, max(1, g.cols - 1), g.cols, g.cols + 1, 3 * g.cols}:
                 jobs.append(a_job(len(jobs) & 255, n, rows, result_bytes))
     play(bench, g, jobs, g.digest % 1000, gap, pause)
+
+
+@pytest.mark.parametrize("cut", [0.02, 0.3, 1.0])
+def test_frames_end_early_if_somebody_waits(bench, cut):
+    """A result may lie across such an end too; no frame is empty, and the numbers go on."""
+    g = GEOMETRIES[2]
+    jobs = [a_job(10 + i, n, rows, result_bytes) for i, (n, rows, result_bytes) in enumerate([(1, 1, 1), (30, 3, 3), (7, 2, 4), (40, 1, 2)])]
+    play(bench, g, jobs, int(100 * cut), 0.2, 0.4, cut)
+
+
+def test_a_frame_ends_if_no_result_comes(bench):
+    """Somebody waits, and there is nothing to send: the frame ends where it is. Without anybody it stays open."""
+    g = GEOMETRIES[1]
+    test = bench(Packer(g))
+    dut = test.dut
+    got = test.receive(dut.frames)
+
+    async def process(ctx):
+        ctx.set(dut.outputs.payload, a_job(3, 2, 1, 2))
+        ctx.set(dut.outputs.valid, 1)
+        ctx.set(dut.cut, 1)
+        await ctx.tick()
+        ctx.set(dut.outputs.valid, 0)
+        await ctx.tick().repeat(20)
+        assert not got, "a frame begins before there is a result"
+        ctx.set(dut.cut, 0)
+        ctx.set(dut.sums[0].payload, -2)
+        ctx.set(dut.sums[0].valid, 1)
+        await ctx.tick()
+        ctx.set(dut.sums[0].valid, 0)
+        await ctx.tick().repeat(20)
+        assert len(got) == 6 and not got[-1]["end"]
+        ctx.set(dut.cut, 1)
+        await ctx.tick().repeat(20)
+        assert len(got) == 7 and got[-1]["end"]
+    test.add(process)
+    test.run(200)
 
 
 @pytest.mark.parametrize(("rows", "result_bytes"), [(2, 3), (1, 2), (2, 4), (1, 4)])
@@ -115,5 +184,5 @@ def test_a_tile_is_freed_after_its_last_sum_was_taken(bench):
     g = GEOMETRIES[0]
     events = play(bench, g, [a_job(1, 1, 2, 4), a_job(2, g.cols, 2, 4)], 4, 0.0, 0.0)
     assert events["job_done"][0] == events["tile_freed"][0] + 1
-    assert events["tile_freed"][0] - events["sent"][1] == 2 * (g.cols - 1)
-    assert events["job_done"][1] == events["tile_freed"][1] + 1 == events["sent"][-1] + 1
+    assert events["tile_freed"][0] - events["sent"][1] == 2 * (g.cols - 1) + 1    # the frame's end lies between
+    assert events["tile_freed"][1] == events["sent"][-1] == events["job_done"][1] - 2

@@ -73,4 +73,4 @@ def test_words_of_the_array():
     assert word.as_bits() == 0b11 << 4 | 1 << 10
     assert Trit.as_shape().const({"nz": 1, "neg": 0}).as_bits() == 0b01
     assert acts_word(geometry).const([1, 0x80]).as_bits() == 0x8001
-    assert job_layout(geometry)["k"].width == len(Const(5)) and job_layout(geometry)["rows"].width == 1
+    assert job_layout(geometry)["k"].width == len(Const(5)) and job_layout(geometry)["outputs"].shape["last_row"].width == 0
