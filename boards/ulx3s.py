@@ -12,7 +12,7 @@ __all__ = ["BOARDS"]
 _SIZES = {
     "25f": (24288, 56, Geometry(rows=4, cols=8, lanes=16, weight_words=2048)),
     "45f": (43848, 108, Geometry(rows=4, cols=8, lanes=16, weight_words=4096)),
-    "85f": (83640, 208, Geometry(rows=8, cols=8, lanes=16, col_pitch=8, weight_words=4608)),
+    "85f": (83640, 208, Geometry(rows=8, cols=8, lanes=16, weight_words=4608)),
 }
 
 
@@ -35,7 +35,7 @@ BOARDS = tuple(Board(
     max_baud=3_000_000,    # FT231X
     capacity=Capacity(lut4=lut4, ff=lut4, block_rams=block_rams, block_ram_bits=16384),
     flasher=Flasher(tool="openFPGALoader", flash=("-b", "ulx3s", "-f"), ram=("-b", "ulx3s")),
-    place_options=(f"--{size[:-1]}k", "--package", "CABGA381", "--speed", "6", "--router", "router2"),
+    place_options=(f"--{size[:-1]}k", "--package", "CABGA381", "--speed", "6"),
     pack_options=("--compress",),
     leds=tuple(Pin(name="led", number=number) for number in range(8)),
     button=Pin(name="button_fire"),

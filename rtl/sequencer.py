@@ -71,7 +71,7 @@ class Sequencer(wiring.Component):
     """Issues one beat a cycle: addresses to the memories, flags to the array.
 
     A tile starts only if the result queues have room for its sums; so nothing behind this point ever has to stop the array.
-    Between two jobs lies one cycle, and the ramp: the beats in which the columns behind the first finish.
+    Between two jobs lie two cycles, and the ramp: the beats in which the columns behind the first finish.
 
     Members
     -------
@@ -228,9 +228,12 @@ class Sequencer(wiring.Component):
         with m.If(done):
             m.d.sync += self.running.eq(0)
 
+        # A cycle late: the queue's logic behind the one that ends a job would be the slowest path there is.
+        ended = Signal()
+        m.d.sync += ended.eq(done)
         m.d.comb += [
-            self.jobs.ready.eq(done),
-            self.outputs.valid.eq(~self.running & self.jobs.valid),
+            self.jobs.ready.eq(ended),
+            self.outputs.valid.eq(~self.running & self.jobs.valid & ~ended),
             self.outputs.payload.eq(job.outputs),
             self.started.eq(self.outputs.valid),
         ]

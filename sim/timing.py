@@ -108,7 +108,7 @@ def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Counters:
             tiles[i - 1].column += issued[:geometry.ramp]
         tile.column = list(issued[tile.beats - 1:])
         if tile.final:
-            cycle += 1    # the next job is fetched
+            cycle += 2    # the next job is fetched
 
     last = tiles[-1].column[-1] + 1 + geometry.latency + geometry.rows
     return Counters(

@@ -271,7 +271,7 @@ def test_beats(bench, g, seed):
 
 @pytest.mark.parametrize("g", GEOMETRIES, ids=str)
 def test_no_bubbles(bench, g):
-    """With room and weights a beat is issued in every cycle, and one cycle lies between two jobs."""
+    """With room and weights a beat is issued in every cycle, and two cycles lie between two jobs."""
     test = bench(Sequencer(g), seed=9)
     dut = test.dut
     jobs = random_jobs(test.rng, g, 4, streams=False)
@@ -288,7 +288,7 @@ def test_no_bubbles(bench, g):
     expected, cycle = [], recorder.when[0]
     for beats in total:
         expected += range(cycle, cycle + beats)
-        cycle += beats + 1
+        cycle += beats + 2
     assert recorder.when == expected
 
 
