@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-from amaranth import Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth import Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.back import rtlil
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from rich.console import Console
 
 from tritloom.boards.report import lut4_of
@@ -25,6 +25,7 @@ from tritloom.rtl.array import Array
 from tritloom.rtl.dot_product import DotProduct
 from tritloom.rtl.family import Family
 from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.layouts import Trit, acts_word
 from tritloom.rtl.pe import PE
 
 __all__ = ["Figure", "main"]
@@ -65,9 +66,11 @@ class _Naive(wiring.Component):
     """The dot product as one writes it first: negate, choose, add."""
 
     def __init__(self, geometry: Geometry):
-        self._dot = DotProduct(geometry)
-        super().__init__({"acts": self._dot.signature.members["acts"], "weights": self._dot.signature.members["weights"],
-                          "sum": wiring.Out(self._dot.term.shape())})
+        super().__init__({
+            "acts":    wiring.In(acts_word(geometry)),
+            "weights": wiring.In(data.ArrayLayout(Trit, geometry.lanes)),
+            "sum":     wiring.Out(signed(8 + geometry.tree_levels)),
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -165,7 +168,10 @@ def figures() -> Iterator[Figure]:
         yield measure(f"PE, pitch {pitch}, between registers", PE(geometry), 16, Family.ECP5, route=True, held=True)
     for pitch in (2, 3):
         geometry = Geometry.parse("4,8,16", tree_pitch=pitch, col_pitch=8)
-        yield measure(f"array 4,8,16, pitch {pitch}", Array(geometry), geometry.lanes_total, Family.ECP5)
+        yield measure(f"array {geometry}, pitch {pitch}", Array(geometry), geometry.lanes_total, Family.ECP5)
+    for family, shape in ((Family.ICE40, "1,2,16"), (Family.GOWIN, "2,4,16")):
+        geometry = Geometry.parse(shape)
+        yield measure(f"array {geometry}, pitch 2", Array(geometry), geometry.lanes_total, family)
 
 
 def _markdown(rows: Sequence[Figure]) -> str:

@@ -25,7 +25,7 @@ BOARDS = (Board(
     platform=_platform,
     clock="clk27",
     input_hz=27_000_000,
-    clock_hz=60_000_000,
+    clock_hz=54_000_000,
     geometry=Geometry(rows=4, cols=4, lanes=16, weight_words=2048),
     max_baud=2_000_000,    # BL702; see tang_nano_9k
     capacity=Capacity(lut4=20736, ff=15552, block_rams=46, block_ram_bits=16384),

@@ -20,7 +20,8 @@ PARTS = {"pe": PE, "array": Array, "core": Core}
 def convert(part: str, geometry: Geometry, family: Family = Family.GENERIC) -> str:
     """Verilog of one part. The same arguments give the same text.
 
-    A family's cells (CCU2C, ALU, SB_SPRAM256KA) are instantiated, not defined: synthesis for that family knows them.
+    A family's cells are instantiated, not defined. Synthesis for ECP5 and iCE40 knows them (CCU2C, SB_SPRAM256KA); Gowin's TRITLOOM_ALU is an
+    ALU whose table is set freely, which only this package's own build understands (docs/density.md).
 
     Raises
     ------

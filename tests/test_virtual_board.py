@@ -129,8 +129,9 @@ def test_results_fill_the_line():
         before, received = wire.cycles[0], acc.link.bytes_received
         acc.matmul(matrix, x)
         cycles, received = wire.cycles[0] - before, acc.link.bytes_received - received
-    command_cycles = 10 * 4 * 100    # vector and job, on their way before the first result
-    assert received * 10 * 4 / (cycles - command_cycles) >= 0.9
+    byte_cycles = 10 * round(BOARD.clock_hz / BOARD.max_baud)
+    command_cycles = 100 * byte_cycles    # vector and job, on their way before the first result
+    assert received * byte_cycles / (cycles - command_cycles) >= 0.9
 
 
 def test_bad_names():

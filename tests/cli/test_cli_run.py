@@ -210,5 +210,5 @@ def test_the_compile_is_announced(process, tmp_path: Path, monkeypatch: pytest.M
     assert running.returncode == 1
     assert out == ""
     first, second = err.splitlines()
-    assert first.startswith("Compiling the array 1,1,2")
+    assert first.startswith("Compiling core-1x1x2 (once; about ")
     assert second.startswith("Error: the C++ compiler 'false' failed")
