@@ -29,7 +29,7 @@ BOARDS = (Board(
     platform=_platform,
     clock="clk27",
     input_hz=27_000_000,
-    clock_hz=54_000_000,
+    clock_hz=60_000_000,
     geometry=Geometry(rows=2, cols=4, lanes=16, weight_words=1024),
     max_baud=2_000_000,    # its BL702 was reported to do 3 Mbaud (sipeed/TangNano-9K-example, issue 7), and to lose bytes with some hosts
     capacity=Capacity(lut4=8640, ff=6480, block_rams=26, block_ram_bits=16384),

@@ -145,8 +145,7 @@ class Commands(wiring.Component):
         streamed_jobs = Signal(range(geometry.queue + 2))
         job_streamed = Signal()
         m.d.comb += self.streams.eq(streamed_jobs != 0)
-        # A cycle late, long before its first word: whether the job is good is a long story.
-        m.d.sync += job_streamed.eq(self.jobs.valid & self.jobs.ready & self.jobs.payload.job.streamed)
+        m.d.comb += job_streamed.eq(self.jobs.valid & self.jobs.ready & self.jobs.payload.job.streamed)
         m.d.sync += streamed_jobs.eq(streamed_jobs + job_streamed - self.streamed_job_ended)
         m.d.sync += self.abort.eq(0)
         with m.If(self.abort):

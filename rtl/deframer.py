@@ -114,8 +114,8 @@ class Deframer(wiring.Component):
             ring.read_at.eq(read_at),
             self.content.payload.eq(ring.word),
         ]
-        # No enable: `ready` comes late.
-        m.d.sync += self.content.valid.eq(more | (self.content.valid & ~self.content.ready))
         with m.If(ring.read):
-            m.d.sync += read_at.eq(read_at + 1)
+            m.d.sync += [read_at.eq(read_at + 1), self.content.valid.eq(1)]
+        with m.Elif(self.content.ready):
+            m.d.sync += self.content.valid.eq(0)
         return m

@@ -113,7 +113,6 @@ class Framer(wiring.Component):
 
         # `fetched` bytes of the frame in `sending` were read; the last one read stands in `buffer.word` while `encoded.valid`.
         fetched = Signal(8)
-        last = Signal()         # ``fetched == size[sending]``, known when it is needed
         active = Signal()
         step = ~self.encoded.valid | self.encoded.ready
         ended = Signal()
@@ -126,10 +125,9 @@ class Framer(wiring.Component):
         with m.If(step):
             m.d.sync += [self.encoded.valid.eq(0), ended.eq(0)]
             with m.If(active):
-                following = (fetched + 1)[:len(fetched)]
-                m.d.sync += [fetched.eq(following), last.eq(following == size[sending]), self.encoded.valid.eq(1)]
-                with m.If(last):
-                    m.d.sync += [last.eq(0), active.eq(0), fetched.eq(0), ended.eq(1), sending.eq(~sending)]
+                m.d.sync += [fetched.eq(fetched + 1), self.encoded.valid.eq(1)]
+                with m.If(fetched == size[sending]):
+                    m.d.sync += [active.eq(0), fetched.eq(0), ended.eq(1), sending.eq(~sending)]
                     m.d.comb += emptied.eq(1)
             with m.Elif(full.bit_select(sending, 1) & ~self.discard):
                 m.d.sync += [active.eq(1), fetched.eq(1), self.encoded.valid.eq(1)]

