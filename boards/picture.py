@@ -34,9 +34,8 @@ _MEMORIES = {
     "DP16KD": ("block RAM", 2, 1),
     "BSRAM": ("block RAM", 3, 1),
     "SDP": ("block RAM", 3, 1),
-    "DPB": ("block RAM", 3, 1),
-    "DPX9B": ("block RAM", 3, 1),
-    "SPX9": ("block RAM", 3, 1),
+    "SP": ("block RAM", 3, 1),
+    "DP": ("block RAM", 3, 1),
 }
 
 #: Columns and rows of tiles (nextpnr's and Project Trellis', IceStorm's and Apicula's data).

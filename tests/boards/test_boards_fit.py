@@ -64,8 +64,8 @@ def test_the_weight_store_keeps_its_memory() -> None:
     board = find("icebreaker")
     assert [shaped(board, 1, cols, 16).weight_words for cols in (1, 2, 4)] == [32768, 16384, 16384]
     board = find("ulx3s_85f")
-    own = block_rams(board.family, 512, board.geometry.weight_words)
-    for cols in (4, 8, 15):
+    own = block_rams(board.family, 2 * board.geometry.cols * board.geometry.lanes, board.geometry.weight_words)
+    for cols in (2, 4, 7):
         other = shaped(board, 4, cols, 16)
         used = block_rams(board.family, 32 * cols, other.weight_words)
         assert used <= own < block_rams(board.family, 32 * cols, other.weight_words + other.stream_words) + 1
