@@ -104,6 +104,8 @@ class Board:
         The constraint is the clock times this: more than 1 where the timing model is known to be optimistic.
     seeds : int
         Seeds that place-and-route may try.
+    timing_met : bool
+        This very geometry and clock were built, and met timing. A board without that is a definition, and not supported yet.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Board:
     pack_options: tuple[str, ...] = ()
     margin: float = 1.0
     seeds: int = 8
+    timing_met: bool = False
 
     @cached_property
     def pll(self) -> Pll:

@@ -30,4 +30,5 @@ BOARDS = (Board(
     place_options=("--up5k", "--package", "sg48"),
     leds=(Pin(name="led_g"), Pin(name="led_r")),
     button=Pin(name="button"),
+    timing_met=True,
 ),)

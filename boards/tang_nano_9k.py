@@ -38,5 +38,6 @@ BOARDS = (Board(
     pack_options=("-d", "GW1N-9C", "--sspi_as_gpio", "--mspi_as_gpio"),
     leds=tuple(Pin(name="light", number=number) for number in range(6)),
     button=Pin(name="reset_button"),
+    timing_met=True,
     margin=1.2,    # nextpnr's timing of Gowin parts is known to be optimistic
 ),)
