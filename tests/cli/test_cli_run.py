@@ -124,7 +124,7 @@ def test_nano_is_the_default(record) -> None:
 
 
 @pytest.mark.parametrize("args, code, sentence", [
-    (["--device", "sims"], 2, "there is no device named 'sims'. Did you mean sim? Known: model, serial, sim, tcp."),
+    (["--device", "sims"], 2, "there is no device named 'sims'. Did you mean sim? Known: board, model, serial, sim, tcp."),
     (["--device", "sim:3"], 2, "the device `sim` has no address, so nothing may follow it, not '3'."),
     (["--device", "model", "--model", "nanno"], 2,
      "there is no model named 'nanno'. Did you mean nano? Known: nano. A path to a *.trit file will do as well."),
