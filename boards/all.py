@@ -6,6 +6,7 @@ import sys
 
 from tritloom.boards import boards
 from tritloom.boards.build import Build, build
+from tritloom.boards.report import slowest
 from tritloom.host.cli.output import complain, show_table
 from tritloom.host.cli.progress import waiting
 from tritloom.host.errors import TritloomError
@@ -37,7 +38,7 @@ def main() -> int:
 
 
 def _row(made: Build) -> list[str]:
-    clock = min(made.clocks.values(), key=lambda clock: clock.achieved_mhz / clock.constraint_mhz)
+    clock = made.clocks[slowest(made.clocks)]
     return [made.board, made.geometry, f"{made.lanes_total:,}", f"{clock.constraint_mhz:.1f}", f"{clock.achieved_mhz:.1f}", f"{made.lut4:,}",
             f"{made.lut4_per_lane:.1f}", f"{made.peak_gmacs:.1f}", str(made.seed), f"{made.wall_s:.0f}"]
 

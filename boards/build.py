@@ -24,7 +24,7 @@ from tritloom.boards import fit, place
 from tritloom.boards.board import Board
 from tritloom.boards.errors import TimingError, ToolError
 from tritloom.boards.placement import PLACEMENT, Placement
-from tritloom.boards.report import Clock, Use, clocks_of, critical_path, lut4_of, utilization_of
+from tritloom.boards.report import Clock, Use, clocks_of, critical_path, lut4_of, slowest, utilization_of
 from tritloom.boards.synthesis import script
 from tritloom.boards.toolchain import Toolchain, find_toolchain
 from tritloom.host.errors import TritloomError, UsageError
@@ -229,8 +229,8 @@ def _make(board: Board, geometry: Geometry, seeds: int, tools: Toolchain, folder
         clocks = clocks_of(report)
         if all(clock.met for clock in clocks.values()):
             break
-        name, worst = min(clocks.items(), key=lambda item: item[1].achieved_mhz / item[1].constraint_mhz)
-        best = max(best, (worst.achieved_mhz, critical_path(report, name)))
+        name = slowest(clocks)
+        best = max(best, (clocks[name].achieved_mhz, critical_path(report, name)))
     else:
         raise TimingError(f"{board.name} with {geometry} needs {board.constraint_mhz:.1f} MHz, and the best of {seeds} seeds reaches "
                           f"{best[0]:.1f}; its slowest path takes {best[1]}: try a smaller --geometry, or more --seeds", best[0], cells)
@@ -245,17 +245,13 @@ def _make(board: Board, geometry: Geometry, seeds: int, tools: Toolchain, folder
     done = Build(
         board=board.name, part=board.part, bitstream=bitstream, geometry=str(geometry), lanes_total=geometry.lanes_total, clocks=clocks,
         utilization=utilization_of(report), cells=cells, parts=placement.parts, lut4=lut4_of(cells, board.family), peak_gmacs=board.peak_gmacs_of(geometry),
-        seed=seed, critical_path=critical_path(report, _slowest(clocks)),
+        seed=seed, critical_path=critical_path(report, slowest(clocks)),
         steps_s={name: round(value, 1) for name, value in seconds.items()}, wall_s=round(sum(seconds.values()), 1))
     (folder / "report.json").write_text(json.dumps({**done.record(), "bitstream": bitstream.name}, indent=1) + "\n", encoding="utf-8")
     (folder / "nextpnr.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for path in folder.iterdir():
         if path.name not in (bitstream.name, *_KEPT):
             path.unlink()
-
-
-def _slowest(clocks: dict[str, Clock]) -> str:
-    return min(clocks, key=lambda name: clocks[name].achieved_mhz / clocks[name].constraint_mhz)
 
 
 def _elaborate(board: Board, geometry: Geometry, folder: Path, constraints: str) -> None:

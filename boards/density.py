@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-from amaranth import Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth import Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.back import rtlil
 from amaranth.lib import data, wiring
 from rich.console import Console
 
-from tritloom.boards.report import lut4_of
+from tritloom.boards.report import ff_of, lut4_of
 from tritloom.boards.synthesis import script
 from tritloom.boards.toolchain import Toolchain, find_toolchain
 from tritloom.host.beside import written_beside
@@ -27,13 +27,11 @@ from tritloom.rtl.family import Family
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.layouts import Trit, acts_word
 from tritloom.rtl.pe import PE
+from tritloom.rtl.ports import ports
 
 __all__ = ["Figure", "main"]
 
 _FAMILIES = (Family.ECP5, Family.ICE40, Family.GOWIN)
-
-#: Flip-flops by yosys' names.
-_FF = {Family.ECP5: ("TRELLIS_FF",), Family.ICE40: ("SB_DFF",), Family.GOWIN: ("DFF",)}
 
 #: Place-and-route's seeds for clock rates.
 _SEEDS = (1, 2, 3)
@@ -91,6 +89,10 @@ class _Between(Elaboratable):
         for path, member, value in inner.signature.flatten(inner):
             self.ports["__".join(map(str, path))] = (Signal.like(Value.cast(value)), member.flow, Value.cast(value))
 
+    def given(self) -> dict[str, tuple[Value, None]]:
+        """As `tritloom.rtl.ports.ports`."""
+        return {name: (self.ports[name][0], None) for name in ports(self._inner)}
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.inner = self._inner
@@ -121,25 +123,16 @@ def measure(what: str, component: wiring.Component, lanes: int, family: Family, 
     """
     tools = find_toolchain(family)
     top = _Between(component) if held else component
-    ports = {name: (value, None) for name, value in _ports(top)}
+    given = top.given() if held else ports(component)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "top.il").write_text(rtlil.convert(top, name="top", platform=family, ports=ports, emit_src=False))
+        (folder / "top.il").write_text(rtlil.convert(top, name="top", platform=family, ports=given, emit_src=False))
         (folder / "top.ys").write_text(script(family, "top.il", "top.json", "stat.json"))
         tools.synthesis.run(["top.ys"], folder, folder / "yosys.log")
         cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
         mhz = [_route(tools, folder, seed) for seed in _SEEDS] if route else []
-    ff = sum(count for kind, count in cells.items() if kind.startswith(_FF[family]))
+    ff = ff_of(cells, family)
     return Figure(what, family, lanes, lut4_of(cells, family), ff - (sum(len(value) for value, _ in _inputs(top)) if held else 0), mhz)
-
-
-def _ports(top: wiring.Component | _Between) -> Iterator[tuple[str, Value]]:
-    if isinstance(top, _Between):
-        yield from ((name, port) for name, (port, _, value) in top.ports.items() if not isinstance(value, Const))
-        return
-    for path, _, value in top.signature.flatten(top):
-        if not isinstance(Value.cast(value), Const):
-            yield "__".join(map(str, path)), Value.cast(value)
 
 
 def _inputs(top: _Between) -> list[tuple[Value, wiring.Flow]]:

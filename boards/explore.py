@@ -17,7 +17,7 @@ from tritloom.boards.candidates import MOST, pitches, shapes, variants
 from tritloom.boards.errors import FitError, TimingError
 from tritloom.boards.fit import block_rams_of
 from tritloom.boards.parts import Cost, Parts, sprams_of
-from tritloom.boards.report import ff_of, lut4_of
+from tritloom.boards.report import ff_of, lut4_of, slowest
 from tritloom.boards.workload import Phase, Speed, Workload
 from tritloom.host.errors import UsageError
 from tritloom.host.negotiation import candidates as rates
@@ -295,8 +295,7 @@ def _place(candidate: Candidate) -> Candidate | None:
 
 
 def _placed(board: Board, done: Build) -> Placed:
-    slowest = min(done.clocks.values(), key=lambda clock: clock.achieved_mhz / clock.constraint_mhz)
-    return Placed(_cost(done.cells, board), slowest.achieved_mhz, met=True)
+    return Placed(_cost(done.cells, board), done.clocks[slowest(done.clocks)].achieved_mhz, met=True)
 
 
 def _cost(cells: Mapping[str, int], board: Board) -> Cost:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from tritloom.rtl import geometry as geometry_module
 from tritloom.rtl.geometry import Geometry
 
 if TYPE_CHECKING:
-    from amaranth.lib.wiring import Component
+    pass
 
 __all__ = ["Cost", "Parts", "sprams_of"]
 
@@ -145,10 +145,11 @@ class Parts:
         def elaborate() -> str:
             from amaranth.back import rtlil
 
+            from tritloom.rtl.ports import ports
             from tritloom.rtl.verilog import PARTS
 
             component = PARTS[what](geometry)
-            return rtlil.convert(component, name="top", platform=family, ports=dict(_ports(component)), emit_src=False)
+            return rtlil.convert(component, name="top", platform=family, ports=ports(component), emit_src=False)
 
         return self._cost(f"{what} {geometry}, pitch {geometry.tree_pitch}", (what, family, geometry), elaborate)
 
@@ -201,16 +202,6 @@ def _registers(geometry: Geometry) -> int:
     """Flip-flops of an array that hold weights and activations on their way."""
     rows, cols, lanes = geometry.rows, geometry.cols, geometry.lanes
     return rows * (2 * cols * lanes + 8 * lanes * -(-cols // geometry.col_pitch))
-
-
-def _ports(component: Component) -> Iterator[tuple[str, tuple[Any, None]]]:
-    from amaranth.hdl import Const, Value
-
-    for path, _, port in component.signature.flatten(component):
-        value = Value.cast(port)
-        # The `ready` of a stream that always is ready is a constant, and no port.
-        if not isinstance(value, Const):
-            yield "__".join(map(str, path)), (value, None)
 
 
 def _read(path: Path) -> Cost | None:

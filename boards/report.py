@@ -9,7 +9,7 @@ from typing import Any
 
 from tritloom.rtl.family import Family
 
-__all__ = ["Clock", "Use", "clock_nets", "clocks_of", "critical_path", "ff_of", "lut4_of", "utilization_of"]
+__all__ = ["Clock", "Use", "clock_nets", "clocks_of", "critical_path", "ff_of", "lut4_of", "slowest", "utilization_of"]
 
 #: LUT4 that a cell takes: a CCU2C is two of them, a RAM16X4 four and two more that write it, Gowin's ALU one.
 _LUT4 = {
@@ -55,6 +55,11 @@ def clocks_of(report: Mapping[str, Any]) -> dict[str, Clock]:
     """Every clock of nextpnr's report, by its plain name."""
     return {name: Clock(round(report["fmax"][net]["achieved"], 2), round(report["fmax"][net]["constraint"], 2))
             for name, net in clock_nets(report).items()}
+
+
+def slowest(clocks: Mapping[str, Clock]) -> str:
+    """Name of the clock that is furthest from what it has to reach, or least beyond it."""
+    return min(clocks, key=lambda name: clocks[name].achieved_mhz / clocks[name].constraint_mhz)
 
 
 def utilization_of(report: Mapping[str, Any]) -> dict[str, Use]:

@@ -1,46 +1,17 @@
 """Adders in ECP5's carry cells, whose lookup tables do more than add.
 
-A CCU2C is two slots of one LUT4 each, with inputs a, b, c, d and a table. Its sum bit is ``p ^ carry``, where p is the table's output, and
-the next carry is ``carry if p else g``, where g is the table's output at c = d = 0 (Lattice TN1265; Yosys' `ecp5/ccu2c_sim.vh`). So with
-``g = a`` a slot adds to a whatever function of b, c and d it likes, as long as that is 0 at c = d = 0: a selected product, or an
-accumulator with its clear. That function costs nothing.
-
-A carry from logic enters through a slot of its own: p = 0 and g = a make the next carry a, whatever came before. Such a slot also separates
-two sums, so one chain can hold several; and as cells have two slots, sums of even width share a chain in pairs, which saves a slot each.
+A CCU2C is two slots (`carry_slot`) of one LUT4 each (Lattice TN1265; Yosys' `ecp5/ccu2c_sim.vh`). As cells have two slots, sums of even
+width, which need an odd number of them with their carry, share a chain in pairs: that saves a slot each.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from amaranth import *
 
-from .adders import Adders, Kept, Selected, Sum
+from .adders import Adders, Sum
+from .carry_slot import Slot, bits, carry_in, unused
 
 __all__ = ["ECP5Adders"]
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """Half a CCU2C: four inputs and the table of p."""
-
-    inputs: tuple[Value, Value, Value, Value]
-    table: int
-
-
-def _table(p: Callable[[int, int, int, int], int]) -> int:
-    """INIT of a slot; p is a function of a, b, c, d. At c = d = 0 it must be a, and then is the generate function."""
-    table = sum(p(i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3) << i for i in range(16))
-    assert table & 0xF == 0b1010
-    return table
-
-
-_ONE = Const(1, 1)
-
-#: Unused inputs are tied to 1: the tables differ from their generate function only where c or d is.
-_PLAIN = _table(lambda a, b, c, d: a ^ (b & (c | d)))
-_SELECT = _table(lambda a, x, nz, neg: a ^ ((x ^ neg) & nz))
-_KEEP = _table(lambda a, b, clear, used: a ^ (b & ~clear & used & 1))
-_CARRY = _table(lambda a, b, c, d: a & ~(c | d) & 1)
 
 
 class ECP5Adders(Adders):
@@ -69,28 +40,15 @@ class ECP5Adders(Adders):
         return results
 
 
-def _slots(total: Sum) -> list[_Slot]:
+def _slots(total: Sum) -> list[Slot]:
     """The slots of one sum: its carry if it has one, then its bits."""
-    match total.b:
-        case Selected(value, neg, nz):
-            table, inputs = _SELECT, (nz, neg)
-        case Kept(value, clear):
-            table, inputs = _KEEP, (clear, _ONE)
-        case value:
-            table, inputs = _PLAIN, (_ONE, _ONE)
-    a, b = (_extended(operand, total.bits) for operand in (total.a, value))
-    carry = [] if isinstance(total.carry, Const) and total.carry.value == 0 else [_Slot((total.carry, _ONE, _ONE, _ONE), _CARRY)]
-    return [*carry, *(_Slot((a[i], b[i], *inputs), table) for i in range(total.bits))]
+    no_carry = isinstance(total.carry, Const) and total.carry.value == 0
+    return bits(total) if no_carry else [carry_in(total.carry), *bits(total)]
 
 
-def _extended(value: Value, bits: int) -> list[Value]:
-    return [value[min(i, len(value) - 1)] for i in range(bits)]
-
-
-def _place(m: Module, chain: Sequence[_Slot], sums: Sequence[tuple[Signal, int]]) -> None:
+def _place(m: Module, chain: Sequence[Slot], sums: Sequence[tuple[Signal, int]]) -> None:
     """Cells for a chain; each sum gets the chain's output from its first bit on."""
-    unused = _Slot((_ONE, _ONE, _ONE, _ONE), _PLAIN)
-    slots = [*chain, *[unused] * (len(chain) % 2)]
+    slots = [*chain, *[unused()] * (len(chain) % 2)]
     outputs = Signal(len(slots), name=f"{sums[0][0].name}_chain")
     carry = Const(0)
     for cell in range(0, len(slots), 2):

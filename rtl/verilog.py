@@ -3,13 +3,13 @@
 from importlib.metadata import version
 
 from amaranth.back import verilog
-from amaranth.hdl import Const, Value
 
 from .array import Array
 from .core import Core
 from .family import Family
 from .geometry import Geometry
 from .pe import PE
+from .ports import ports
 
 __all__ = ["PARTS", "convert"]
 
@@ -29,8 +29,5 @@ def convert(part: str, geometry: Geometry, family: Family = Family.GENERIC) -> s
         If Yosys does not convert it.
     """
     component = PARTS[part](geometry)
-    # The `ready` of a stream that always is ready is a constant, and no port.
-    values = {"__".join(map(str, path)): Value.cast(value) for path, _, value in component.signature.flatten(component)}
-    ports = {name: (value, None) for name, value in values.items() if not isinstance(value, Const)}
-    text = verilog.convert(component, name=f"tritloom_{part}", platform=family, ports=ports, emit_src=False, strip_internal_attrs=True)
+    text = verilog.convert(component, name=f"tritloom_{part}", platform=family, ports=ports(component), emit_src=False, strip_internal_attrs=True)
     return f"// tritloom {version('tritloom')}, {part}, geometry {geometry} (rows, columns, lanes), cells of {family}\n{text}"

@@ -165,19 +165,17 @@ def _cxxrtl(designs: Mapping[str, Callable[[], Component]]) -> tuple[list[str], 
     # Amaranth takes a second to import, and is not needed when the library is there.
     from amaranth._toolchain.yosys import find_yosys
     from amaranth.back import rtlil
-    from amaranth.hdl import Const, Value
+
+    from tritloom.rtl.ports import ports
 
     yosys = find_yosys(lambda version: version >= (0, 10))
     texts = []
     for namespace, make in designs.items():
         component = make()
-        # The `ready` of a stream that always is ready is a constant, and no port.
-        values = {"__".join(map(str, path)): Value.cast(value) for path, _, value in component.signature.flatten(component)}
-        ports = {name: (value, None) for name, value in values.items() if not isinstance(value, Const)}
         # amaranth.back.cxxrtl does the same but for -g0, which leaves out the debug information: half of the text and of the compile time.
         # A warning (of combinational feedback, which a harness could not clock) is an error here.
         # Memories start as zeros anyway, all but the one with the identity; their initial values, spelt out, are another half.
-        text = rtlil.convert(component, ports=ports, emit_src=False)
+        text = rtlil.convert(component, ports=ports(component), emit_src=False)
         kept = " *.counters.sums/t:$meminit* %d" if ".counters.sums" in text else ""
         texts.append(yosys.run(["-q", "-"], "\n".join([
             "read_rtlil <<rtlil", text, "rtlil", f"delete */t:$meminit*{kept}", f"write_cxxrtl -g0 -namespace {namespace}", "",

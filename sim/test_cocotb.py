@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from amaranth import Const, Value
 from amaranth.back import verilog
 
 from tritloom.rtl.array import Array
@@ -20,6 +19,7 @@ from tritloom.rtl.family import Family
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.memory import WeightStore
 from tritloom.rtl.pe import PE
+from tritloom.rtl.ports import ports
 
 BENCHES = Path(__file__).with_name("cocotb")
 
@@ -49,12 +49,6 @@ CORES = [
     Geometry(rows=3, cols=2, lanes=1, tree_pitch=1, depth=12, weight_words=96, stream_words=2, queue=2),
     Geometry(rows=1, cols=1, lanes=1, col_pitch=1, depth=3, weight_words=32, stream_words=2, queue=1),
 ]
-
-
-def ports(component):
-    """The component's ports, without the `ready` of streams that are always ready, which is a constant: `convert` refuses it."""
-    values = {"__".join(map(str, path)): Value.cast(value) for path, _, value in component.signature.flatten(component)}
-    return {name: (value, None) for name, value in values.items() if not isinstance(value, Const)}
 
 
 def simulate(component, bench, geometry, folder, family=Family.GENERIC):
