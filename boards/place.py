@@ -22,7 +22,9 @@ LOG, PLACED = "nextpnr.log", "top.placed.json"
 #: Of each family: how nextpnr is told of the constraints, and what it writes for the packer.
 _OPTIONS = {
     Family.ICE40: ("--pcf", "top.pcf", "--asc", "top.asc"),
-    Family.ECP5: ("--lpf", "top.lpf", "--textcfg", "top.config"),
+    # The default placer gives up on these arrays after seven steps (of 2,8,16, 169,000 units of wire where this one needs 77,000), and then they
+    # do not route in an hour, or at all.
+    Family.ECP5: ("--lpf", "top.lpf", "--textcfg", "top.config", "--placer", "static"),
     Family.GOWIN: ("--vopt", "cst=top.cst"),
 }
 

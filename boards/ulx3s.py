@@ -12,7 +12,7 @@ __all__ = ["BOARDS"]
 _SIZES = {
     "25f": (24288, 56, Geometry(rows=4, cols=8, lanes=16, weight_words=2048)),
     "45f": (43848, 108, Geometry(rows=4, cols=8, lanes=16, weight_words=4352)),
-    "85f": (83640, 208, Geometry(rows=8, cols=8, lanes=16, weight_words=4608)),
+    "85f": (83640, 208, Geometry(rows=8, cols=8, lanes=16, weight_words=4096)),
 }
 
 

@@ -13,7 +13,7 @@ __all__ = ["Counters", "Issued"]
 _COUNTS = len(COUNTERS.fields)
 _LOG = (COUNTERS.size // _COUNTS).bit_length() - 1    # bits of a byte's number within a counter
 
-#: Events of one kind between two visits: a round is 32 cycles, and waits for a reply of at most 60.
+#: Events of one kind between two visits: a round is 32 cycles, and waits for the reply to COUNTERS, 70.
 _PENDING_BITS = 7
 
 
@@ -61,9 +61,10 @@ class Counters(wiring.Component):
     asked : In(1), granted : Out(1)
         Somebody wants to read; he may, from the next round's beginning until he does not ask any more.
     read : In(1), read_at : In(range(128)), byte : Out(8)
-        Bytes of the counters from `COUNTS_AT` on, of the identity from `IDENTITY_AT` on. Only while `granted`.
+        Bytes of the counters from `COUNTS_AT` on, of the identity from `IDENTITY_AT` on. Only while `granted`, and not the counters' last two
+        bytes in the first two cycles of that.
     write : In(1), write_at : In(range(128)), data : In(8)
-        Changes the identity. Only while `granted`, and not in the first cycle of that.
+        Changes the identity. Only while `granted`, and not in the first two cycles of that.
     """
 
     #: Bytes of the memory.
@@ -116,16 +117,21 @@ class Counters(wiring.Component):
         with m.If(self.abort):
             m.d.sync += [tiles.eq(0), self.active.eq(0)]
 
-        at = Signal(range(COUNTERS.size))    # the byte that is being read
-        was_at, going = Signal.like(at), Signal()
+        at = Signal(range(COUNTERS.size))    # the byte that is read; a cycle later its word goes into a register, after that it is written
+        was_at, write_at = Signal.like(at), Signal.like(at)
+        going, writing = Signal(), Signal()
         clearing, was_clearing = Signal(init=1), Signal(init=1)
-        slot, first = at[_LOG:], at[:_LOG] == 0
+        slot, first = was_at[_LOG:], was_at[:_LOG] == 0
         m.d.comb += self.turn.eq(~self.granted & (at == COUNTERS.size - 1))
         with m.If(~self.granted):
             m.d.sync += at.eq(at + 1)
         with m.If(self.turn):
             m.d.sync += clearing.eq(0)
-        m.d.sync += [was_at.eq(at), was_clearing.eq(clearing), going.eq(~self.granted), self.granted.eq(self.asked & (self.granted | self.turn))]
+        m.d.sync += [
+            was_at.eq(at), was_clearing.eq(clearing), going.eq(~self.granted),
+            write_at.eq(was_at), writing.eq(going),
+            self.granted.eq(self.asked & (self.granted | self.turn)),
+        ]
 
         events = {
             "cycles":        counted,
@@ -141,25 +147,25 @@ class Counters(wiring.Component):
         for i, field in enumerate(COUNTERS.fields):
             event, count = Signal(name=f"{field.name}_event"), Signal(_PENDING_BITS, name=field.name)
             m.d.sync += event.eq(events[field.name])
-            with m.If(~self.granted & first & (slot == i)):
+            with m.If(going & first & (slot == i)):
                 m.d.sync += count.eq(event)
             with m.Elif(event):
                 m.d.sync += count.eq(count + 1)
             pending.append(count)
 
         m.submodules.sums = sums = RAM(8, self.SIZE, [0] * self.IDENTITY_AT + list(self._identity), style="block")
-        addend, carry = Signal(8), Signal()
+        word, addend, carry = Signal(8), Signal(8), Signal()
         total = Signal(9)
         m.d.comb += [
-            total.eq(Mux(was_clearing, 0, sums.word) + addend + carry),
+            total.eq(word + addend + carry),
             sums.read.eq(~self.granted | self.read),
             sums.read_at.eq(Mux(self.granted, self.read_at, at)),
-            sums.write.eq(Mux(going, 1, self.write)),
-            sums.write_at.eq(Mux(going, was_at, self.write_at)),
-            sums.data.eq(Mux(going, total, self.data)),
+            sums.write.eq(Mux(writing, 1, self.write)),
+            sums.write_at.eq(Mux(writing, write_at, self.write_at)),
+            sums.data.eq(Mux(writing, total, self.data)),
             self.byte.eq(sums.word),
         ]
-        m.d.sync += [addend.eq(0), carry.eq(total[8])]
+        m.d.sync += [word.eq(Mux(was_clearing, 0, sums.word)), addend.eq(0), carry.eq(total[8])]
         with m.If(first):
             m.d.sync += [addend.eq(Array(pending)[slot]), carry.eq(0)]
         return m

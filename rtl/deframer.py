@@ -107,15 +107,17 @@ class Deframer(wiring.Component):
             with m.Else():
                 m.d.sync += [kept.eq(write_at - CRC_BYTES), write_at.eq(write_at - (CRC_BYTES - 1))]
 
-        more = Signal()    # than has been read
+        # The next byte waits in a register, as block RAMs are slow.
+        more = Signal()       # than has been read
+        fetched = Signal()    # a byte stands at the ring's output
+        moves = ~self.content.valid | self.content.ready
         m.d.sync += more.eq(Mux(ring.read, (read_at + 1)[:len(read_at)] != kept, read_at != kept))
         m.d.comb += [
-            ring.read.eq((~self.content.valid | self.content.ready) & more),
+            ring.read.eq((~fetched | moves) & more),
             ring.read_at.eq(read_at),
-            self.content.payload.eq(ring.word),
         ]
+        with m.If(moves):
+            m.d.sync += [self.content.valid.eq(fetched), self.content.payload.eq(ring.word), fetched.eq(0)]
         with m.If(ring.read):
-            m.d.sync += [read_at.eq(read_at + 1), self.content.valid.eq(1)]
-        with m.Elif(self.content.ready):
-            m.d.sync += self.content.valid.eq(0)
+            m.d.sync += [read_at.eq(read_at + 1), fetched.eq(1)]
         return m

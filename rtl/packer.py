@@ -68,33 +68,44 @@ class Packer(wiring.Component):
             m.d.comb += [queue.writes.valid.eq(self.sums[row].valid), queue.writes.payload.eq(self.sums[row].payload)]
             queues.append(queue)
 
-        n_left = Signal(job.n.shape())
+        n_left = Signal(job.n.shape())                            # outputs whose sums are still to be taken
         row = Signal(range(rows))
         col = Signal(range(cols))
         byte, head = Signal(2), Signal(2)                         # of a result, which may lie across two frames, and of the header
         index = Signal(16)
         room = Signal(range(RESULT_BYTES + 1), init=RESULT_BYTES)
 
+        # The next sum waits in a register, as block RAMs are slow: ECP5's take 5.6 ns, half of a cycle.
         # Unsigned: of a signed value that is shifted by a variable, Yosys 0.70's `wreduce` drops copies of the sign, and zeros come in their place.
-        result = Signal(32)
-        present = Signal()
-        take = Signal()
+        result = Signal(geometry.acc_bits, reset_less=True)
+        held, ends_job = Signal(), Signal()                       # there is one, and it is the job's last
+        wants, drops, take = Signal(), Signal(), Signal()
+        moves, present, last_row = Signal(), Signal(), Signal()
         m.d.comb += [
-            result.eq(Array(queue.reads.payload.as_signed() for queue in queues)[row]),
             present.eq(Array(queue.reads.valid for queue in queues)[row]),
+            last_row.eq(row == job.last_row),
+            moves.eq(wants & (~held | take)),
         ]
         for i, queue in enumerate(queues):
-            m.d.comb += queue.reads.ready.eq(take & (row == i))
-
-        last_row = Signal()
-        m.d.comb += last_row.eq(row == job.last_row)
+            m.d.comb += queue.reads.ready.eq(moves & (row == i))
         with m.If(take):
-            m.d.sync += row.eq(row + 1)
+            m.d.sync += held.eq(0)
+        with m.If(moves & present):
+            m.d.sync += [
+                result.eq(Array(queue.reads.payload for queue in queues)[row]),
+                held.eq(~drops),
+                ends_job.eq(last_row & (n_left == 1)),
+                row.eq(row + 1),
+            ]
             with m.If(last_row):
-                m.d.sync += [row.eq(0), col.eq(col + 1)]
+                m.d.sync += [row.eq(0), n_left.eq(n_left - 1), col.eq(col + 1)]
+                with m.If(n_left == 1):
+                    m.d.sync += wants.eq(0)
                 with m.If(col == cols - 1):
                     m.d.sync += col.eq(0)
                     m.d.comb += self.tile_freed.eq(1)
+                    with m.If(drops):
+                        m.d.sync += wants.eq(0)
 
         moved = Signal()
         m.d.comb += moved.eq(self.frames.valid & self.frames.ready)
@@ -103,6 +114,7 @@ class Packer(wiring.Component):
             with m.State("Idle"):
                 m.d.sync += [n_left.eq(job.n), index.eq(0)]
                 with m.If(jobs.reads.valid):
+                    m.d.sync += wants.eq(1)
                     m.next = "Head"
 
             with m.State("Head"):
@@ -110,7 +122,7 @@ class Packer(wiring.Component):
                 assert len(header) == 2 + RESULT.size
                 m.d.comb += [
                     self.frames.payload.data.eq(header[head]),
-                    self.frames.valid.eq(present),
+                    self.frames.valid.eq(held),
                 ]
                 with m.If(moved):
                     m.d.sync += head.eq(head + 1)
@@ -119,21 +131,20 @@ class Packer(wiring.Component):
 
             with m.State("Body"):
                 ends_result = byte == job.last_byte
-                ends_job = ends_result & last_row & (n_left == 1)
+                wide = Signal(32)
                 m.d.comb += [
-                    self.frames.payload.data.eq(result.word_select(byte, 8)),
-                    self.frames.valid.eq(present),
+                    wide.eq(result.as_signed()),
+                    self.frames.payload.data.eq(wide.word_select(byte, 8)),
+                    self.frames.valid.eq(held),
                 ]
                 with m.If(moved):
                     m.d.sync += [byte.eq(byte + 1), room.eq(room - 1)]
                     with m.If(ends_result):
                         m.d.sync += byte.eq(0)
                         m.d.comb += [take.eq(1), self.sent.eq(1)]
-                        with m.If(last_row):
-                            m.d.sync += n_left.eq(n_left - 1)
-                    with m.If(ends_job | (room == 1) | self.cut):
+                    with m.If((ends_result & ends_job) | (room == 1) | self.cut):
                         m.next = "End"
-                with m.Elif(self.cut & ~present & (room != RESULT_BYTES)):
+                with m.Elif(self.cut & ~held & (room != RESULT_BYTES)):
                     m.next = "End"
 
             with m.State("End"):
@@ -142,13 +153,13 @@ class Packer(wiring.Component):
                 with m.If(moved):
                     m.d.sync += index.eq(index + 1)
                     m.next = "Head"
-                    with m.If(n_left == 0):
+                    with m.If(~wants & ~held):
+                        m.d.sync += wants.eq(col != 0)
                         m.next = "Drop"
 
             with m.State("Drop"):    # the sums of the last tile that are no outputs of the matrix
-                with m.If(col == 0):
+                m.d.comb += drops.eq(1)
+                with m.If(~wants):
                     m.d.comb += [self.job_done.eq(1), jobs.reads.ready.eq(1)]
                     m.next = "Idle"
-                with m.Else():
-                    m.d.comb += take.eq(present)
         return m

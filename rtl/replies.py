@@ -131,9 +131,11 @@ class Replies(wiring.Component):
                     m.d.sync += text_at.eq(text_at + 1)
                     m.next = "Text"
 
-            # `text_at` is one ahead of the byte that is sent.
+            # `text_at` is one ahead of the byte that is sent. Each takes two cycles, of which one is to get it out of the memory.
+            text, come = Signal(8, reset_less=True), Signal()
             with m.State("Text"):
-                m.d.comb += [self.asked.eq(1), self.read.eq(moved), self.frames.payload.data.eq(self.byte)]
+                m.d.comb += [self.asked.eq(1), self.read.eq(moved), self.frames.valid.eq(come), self.frames.payload.data.eq(text)]
+                m.d.sync += [text.eq(self.byte), come.eq(~moved)]
                 with m.If(text_at[2:] == (Counters.IDENTITY_AT + 1) // 4):
                     m.d.comb += self.frames.payload.data.eq(nonce)
                 with m.If(~self.claimed & (text_at > Counters.OWNER_AT)):    # what a reset left there

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,8 +142,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob("tmp*"):
-            if time.time() - left.stat().st_mtime > _SCRATCH_S:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(FileNotFoundError):    # another process has just finished with its own
+                if time.time() - left.stat().st_mtime > _SCRATCH_S:
+                    shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             yield Path(scratch)
     except OSError as error:
@@ -168,6 +169,8 @@ def _cxxrtl(designs: Mapping[str, Callable[[], Component]]) -> tuple[list[str], 
 
     from tritloom.rtl.ports import ports
 
+    # Amaranth's own before one on the PATH: a distribution's may be years old, and keep its headers in a package of their own.
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin,system")
     yosys = find_yosys(lambda version: version >= (0, 10))
     texts = []
     for namespace, make in designs.items():

@@ -159,6 +159,7 @@ def _freed(geometry: Geometry, tiles: list[_Tile]) -> Iterator[int]:
     header = HEADER.size + RESULT.size
     now = 0                        # cycle in which the packer can next hand on a byte
     taken = [0] * geometry.rows    # cycle in which a row's FIFO last gave a sum
+    empty = 0                      # from when the register behind the FIFOs takes the next one
     halves = [0, 0]                # from when each half of the framer's buffer can be filled
     open_at = 0                    # from when the framer takes the next frame's bytes
     send_at = 0                    # from when the framer can start to send the next frame
@@ -168,16 +169,23 @@ def _freed(geometry: Geometry, tiles: list[_Tile]) -> Iterator[int]:
         job = tile.job
         if tile.first:
             now = max(now + 2, tile.fetched + 2)    # two cycles to fetch the job's description, which came with the job
+            empty = now
             left = job.n * job.rows * job.result_bytes
         for col in range(geometry.cols):
             for row in range(job.rows):
                 # Registers before the memories and at the array's input, the array, and two cycles through an empty queue.
                 present = max(tile.column[col] + 2 + geometry.latency + row + 2, taken[row] + 1)
-                for _ in range(job.result_bytes if col < tile.cols else 0):
+                if col >= tile.cols:    # no outputs of the matrix
+                    now = max(now, present) + 1
+                    taken[row] = now - 1
+                    continue
+                taken[row] = max(present, empty)
+                for _ in range(job.result_bytes):
                     if not room:
                         room = RESULT_BYTES
-                        now = max(now, open_at, present) + header
-                    now = max(now, present) + 1
+                        now = max(now, open_at, taken[row] + 1) + header
+                    empty = max(now, taken[row] + 1)
+                    now = empty + 1
                     room -= 1
                     left -= 1
                     if not room or not left:
@@ -187,7 +195,4 @@ def _freed(geometry: Geometry, tiles: list[_Tile]) -> Iterator[int]:
                         open_at = max(now - 1 + _CLOSE, halves[0]) + 1
                         room = 0
                         now += 1    # to tell the end
-                if col >= tile.cols:
-                    now = max(now, present) + 1
-                taken[row] = now - 1
-        yield now - 1
+        yield taken[job.rows - 1]

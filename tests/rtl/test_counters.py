@@ -197,7 +197,7 @@ def test_the_owner_is_kept(bench):
         ctx.set(dut.asked, 1)
         while not ctx.get(dut.granted):
             await ctx.tick()
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         ctx.set(dut.write, 1)
         for i in range(4):
             ctx.set(dut.write_at, Counters.OWNER_AT + i)
