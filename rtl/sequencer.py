@@ -164,9 +164,11 @@ class Sequencer(wiring.Component):
         # Tiles whose sums are in the array or in the result queues.
         most = geometry.tiles_in_flight
         tiles = Signal(range(most + 1))
-        with m.If(self.issued.tile != self.tile_freed):
-            m.d.sync += tiles.eq(tiles + Mux(self.tile_freed, -1, 1))
-        m.d.sync += full.eq(~self.tile_freed & ((tiles == most) | ((tiles == most - 1) & self.issued.tile)))
+        freed = Signal()    # a cycle late: it is known last of all that the packer does
+        m.d.sync += freed.eq(self.tile_freed)
+        with m.If(self.issued.tile != freed):
+            m.d.sync += tiles.eq(tiles + Mux(freed, -1, 1))
+        m.d.sync += full.eq(~freed & ((tiles == most) | ((tiles == most - 1) & self.issued.tile)))
 
         has_weights = ~streamed | nonempty
         has_room = ~(due & full)
@@ -238,8 +240,10 @@ class Sequencer(wiring.Component):
             self.started.eq(self.outputs.valid),
         ]
         with m.If(self.started):
+            m.d.sync += self.running.eq(1)
+        with m.If(~self.running):    # also when there is no job: whether there is one is known late
             m.d.sync += [
-                self.running.eq(1), streamed.eq(job.streamed), ramping.eq(0), starts.eq(1), due.eq(1), fresh.eq(1), beat.eq(0),
+                streamed.eq(job.streamed), ramping.eq(0), starts.eq(1), due.eq(1), fresh.eq(1), beat.eq(0),
                 k_left.eq(job.k), last_chunk.eq(job.k <= lanes), n_left.eq(job.outputs.n), last_tile.eq(job.outputs.n <= cols),
                 active.eq((2 << job.outputs.last_row) - 1),
             ]

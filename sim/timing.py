@@ -88,7 +88,7 @@ def batch(geometry: Geometry, jobs: tuple[JobShape, ...]) -> Counters:
         if i >= geometry.tiles_in_flight:
             while len(freed_at) <= i - geometry.tiles_in_flight:
                 freed_at.append(next(freed))
-            room = max(cycle, freed_at[i - geometry.tiles_in_flight] + 1)
+            room = max(cycle, freed_at[i - geometry.tiles_in_flight] + 2)
         stall_results += room - cycle
         cycle = room
 

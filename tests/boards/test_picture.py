@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -147,6 +149,7 @@ def test_a_full_part_is_a_small_file(placed) -> None:
     assert 100_000 < len(text) < 600_000
 
 
+@pytest.mark.skipif("CI" not in os.environ and not importlib.util.find_spec("amaranth_boards"), reason="the extra `build` is not installed")
 def test_a_build_is_drawn(tools, icebreaker: Board, small: Geometry, tmp_path: Path) -> None:
     done = build(icebreaker, small, out=tmp_path / "out")
     path = tmp_path / "picture.svg"
