@@ -41,4 +41,5 @@ BOARDS = tuple(Board(
     button=Pin(name="button_fire"),
     # The ESP32's boot pin: low while the board starts, it would stay in its loader and hold the bus of the SD card and the JTAG pins.
     high=(Pin(name="esp32", part="gpio0"),),
+    timing_met=size == "85f",
 ) for size, (lut4, block_rams, geometry) in _SIZES.items())

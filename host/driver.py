@@ -20,7 +20,7 @@ from tritloom.host.packing import pack_acts, pack_weights, result_bytes, unpack_
 from tritloom.host.space import Space
 from tritloom.host.transport import open_transport
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import COUNTERS, JOB, PAYLOAD_BYTES, WRITE, Destination, Engine, Memory, Op, Source, Weights
+from tritloom.rtl.wire import COUNTERS, JOB, MOST_OUTPUTS, PAYLOAD_BYTES, WRITE, Destination, Engine, Memory, Op, Source, Weights
 
 __all__ = ["Accelerator", "Matrix", "connect"]
 
@@ -50,6 +50,8 @@ class Matrix:
         (N, K).
     resident : bool
         All of it lies in the device's weight store. Otherwise some or all is streamed to the device with every multiplication.
+    parts : tuple of (int, bool)
+        Columns that one job multiplies, and whether they lie in the weight store: more than one where the matrix is deeper than the geometry.
     """
 
     def __init__(self, owner: Accelerator, shape: tuple[int, int], parts: list[_Part]) -> None:
@@ -63,6 +65,10 @@ class Matrix:
     @property
     def resident(self) -> bool:
         return all(part.at is not None for part in self._parts)
+
+    @property
+    def parts(self) -> tuple[tuple[int, bool], ...]:
+        return tuple((part.k, part.at is not None) for part in self._parts)
 
     def unload(self) -> None:
         """Free its place in the device. Doing so twice is allowed; multiplying with it afterwards is not."""
@@ -390,6 +396,8 @@ def _checked_matrix(w: np.ndarray) -> np.ndarray:
         raise UsageError(f"the matrix must have an integer dtype, not {w.dtype} (shape {w.shape})")
     if w.ndim != 2 or w.size == 0:
         raise UsageError(f"the matrix must be 2-D (N, K) and not empty, not of shape {w.shape}")
+    if w.shape[0] > MOST_OUTPUTS:
+        raise UsageError(f"the matrix must have at most {MOST_OUTPUTS} rows, as a job tells no more, not {w.shape[0]}: load it in parts")
     if w.shape[1] > _DEEPEST:
         raise UsageError(f"the matrix must have at most {_DEEPEST} columns, so that int32 holds every result, not {w.shape[1]}")
     if w.min() < -1 or w.max() > 1:

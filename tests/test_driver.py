@@ -307,8 +307,9 @@ def refused(message, function, *args):
     (np.array([[0, -128]], np.int8), r"not -128 \(at row 0, column 1"),
     (np.array([[0, 255]], np.uint8), r"not 255 \(at row 0, column 1"),
     (np.array([[1 << 40]]), f"not {1 << 40} "),
+    (np.broadcast_to(np.int8(0), (1 << 20, 1)), "must have at most 1048575 rows, as a job tells no more, not 1048576: load it in parts"),
     (np.broadcast_to(np.int8(0), (1, 1 << 24)), "must have at most 16777215 columns, so that int32 holds every result, not 16777216"),
-], ids=range(12))
+], ids=range(13))
 def test_bad_matrices(w, message):
     with connect("model") as acc:
         refused(message, acc.load, w)

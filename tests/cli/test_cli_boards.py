@@ -18,7 +18,7 @@ def test_all_are_listed(record, succeed) -> None:
     assert icebreaker["clock_hz"] >= 45_000_000
     assert (icebreaker["baud"], icebreaker["max_baud"]) == (115_200, 3_000_000)
     assert icebreaker["peak_gmacs"] >= 1.44
-    assert {board["name"] for board in found if board["timing_met"]} == {"icebreaker", "tang_nano_9k"}
+    assert {board["name"] for board in found if board["timing_met"]} == {"icebreaker", "tang_nano_9k", "ulx3s_85f"}
     assert icebreaker["resident_weights"] >= 491_520    # nano's
     result = succeed("boards")
     for board in boards():
