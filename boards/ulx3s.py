@@ -12,7 +12,8 @@ __all__ = ["BOARDS"]
 _SIZES = {
     "25f": (24288, 56, Geometry(rows=4, cols=8, lanes=16, weight_words=2048)),
     "45f": (43848, 108, Geometry(rows=4, cols=8, lanes=16, weight_words=4352)),
-    "85f": (83640, 208, Geometry(rows=8, cols=8, lanes=16, weight_words=4096)),
+    # `nano` takes 3,924 words, so the streaming window is smaller than elsewhere. More words would want a multiplexer behind the block RAMs.
+    "85f": (83640, 208, Geometry(rows=8, cols=8, lanes=16, weight_words=4096, stream_words=128)),
 }
 
 

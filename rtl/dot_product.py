@@ -14,7 +14,7 @@ __all__ = ["DotProduct"]
 class DotProduct(wiring.Component):
     """``sum(weights[l] * acts[l])`` over its lanes, with every clock.
 
-    A product with a ternary weight is a selection: ``(x ^ neg) & nz`` is x, ``~x`` or 0. What ``~x`` lacks to ``-x`` is 1, and a
+    A product with a ternary weight is a selection: x, ``~x`` or 0. What ``~x`` lacks to ``-x`` is 1, and a
     tree over L lanes has L - 1 adders: each takes one lane's missing 1 as its carry in, and the last lane's goes along with the sum.
     So the sum is exact for every int8 input, -128 times -1 included, and no adder is spent on negation.
 

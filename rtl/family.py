@@ -9,6 +9,7 @@ class Family(StrEnum):
     """What a component may instantiate. It is handed down as Amaranth's `platform`, or derived from a board's."""
 
     GENERIC = "generic"
+    ASIC = "asic"
     ECP5 = "ecp5"
     ICE40 = "ice40"
     GOWIN = "gowin"

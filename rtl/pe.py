@@ -54,10 +54,17 @@ class PE(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry = self._geometry
-        m.submodules.dot = dot = DotProduct(geometry)
-        m.d.comb += [
-            dot.acts.eq(self.acts),
-            dot.weights.eq(self.weights),
-            self.owed.eq(adders_of(platform).accumulate(m, self.total, self.clear, dot.term, dot.carry)),
-        ]
+        # The first `clear` sets it. A reset would be a gate a bit where flip-flops have none.
+        total = Signal(signed(geometry.acc_bits), reset_less=True)
+        m.d.comb += self.total.eq(total)
+        adders = adders_of(platform)
+        if adders.element(m, geometry, self.acts, self.weights, self.clear, total):
+            m.d.comb += self.owed.eq(0)
+        else:
+            m.submodules.dot = dot = DotProduct(geometry)
+            m.d.comb += [
+                dot.acts.eq(self.acts),
+                dot.weights.eq(self.weights),
+                self.owed.eq(adders.accumulate(m, total, self.clear, dot.term, dot.carry)),
+            ]
         return m

@@ -28,11 +28,11 @@ CELLS = sorted((BENCHES / "cells").glob("*.v"))
 
 LOG_LINES = 60
 
-PES = [Geometry(cols=1, lanes=lanes, tree_pitch=pitch, depth=8 * lanes) for lanes, pitch in ((1, 1), (3, 1), (4, 2), (5, 3), (8, 2), (16, 2))]
+PES = [Geometry(cols=1, lanes=lanes, tree_pitch=pitch, depth=8 * lanes) for lanes, pitch in ((1, 1), (3, 1), (4, 2), (5, 3), (8, 2), (16, 2), (7, 8))]
 
 ARRAYS = [
     Geometry(rows=rows, cols=cols, lanes=lanes, col_pitch=pitch, tree_pitch=tree, depth=24)
-    for rows, cols, lanes, pitch, tree in ((1, 1, 1, 1, 1), (2, 1, 3, 1, 1), (3, 2, 1, 2, 2), (1, 3, 5, 2, 1), (2, 8, 4, 4, 2), (2, 5, 2, 9, 2))
+    for rows, cols, lanes, pitch, tree in ((1, 1, 1, 1, 1), (2, 1, 3, 1, 1), (3, 2, 1, 2, 2), (1, 3, 5, 2, 1), (2, 8, 4, 4, 2), (2, 5, 2, 9, 2), (2, 3, 5, 2, 8))
 ]
 
 #: Block RAM; SPRAM side by side, one behind the other, and not filled.
@@ -90,7 +90,7 @@ def test_pe(geometry, family, tmp_path):
 
 @pytest.mark.parametrize(("geometry", "family"), [
     *((geometry, Family.GENERIC) for geometry in ARRAYS),
-    *((ARRAYS[i], family) for i, family in zip((2, 3, 4), (Family.ECP5, Family.ICE40, Family.GOWIN), strict=True)),
+    *((ARRAYS[i], family) for i, family in zip((2, 3, 4, 6), (Family.ECP5, Family.ICE40, Family.GOWIN, Family.ASIC), strict=True)),
 ], ids=lambda value: value if isinstance(value, Family) else f"{value}-{value.col_pitch}-{value.tree_pitch}")
 def test_array(geometry, family, tmp_path):
     simulate(Array(geometry), "bench_array", geometry, tmp_path, family)

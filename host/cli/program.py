@@ -14,6 +14,7 @@ import click
 
 from tritloom.host.cli.boards import boards
 from tritloom.host.cli.build import build
+from tritloom.host.cli.energy import energy
 from tritloom.host.cli.evaluation import eval_command
 from tritloom.host.cli.explore import explore
 from tritloom.host.cli.flash import flash
@@ -90,7 +91,7 @@ def program() -> None:
     """An open accelerator for ternary (BitNet b1.58) language models."""
 
 
-for _command in (run, eval_command, selftest, devices, models, serve_device, boards, build, flash, explore, rtl, train):
+for _command in (run, eval_command, selftest, devices, models, serve_device, boards, build, flash, explore, energy, rtl, train):
     program.add_command(_command)
 
 

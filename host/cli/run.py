@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from tritloom.rtl.geometry import Geometry
 
 if TYPE_CHECKING:
     from tritloom.host.cli.meter import Meter, Usage
+    from tritloom.host.marks import Marks
     from tritloom.host.model.generation import Generation
 
 __all__ = ["run"]
@@ -52,11 +54,13 @@ class _Outcome:
               help="Draw from the fewest tokens that reach probability P together.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S",
               help="Same seed, same text, on every device.")
+@click.option("--marks", "marks_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write when prompt and decode began and ended, for `tritloom energy --meter`.")
 @geometry_option
 @json_option
 def run(
     prompt: str, model: str, device: str, tokens: int, temperature: float, top_k: int | None, top_p: float | None, seed: int,
-    geometry: Geometry | None, as_json: bool,
+    marks_file: Path | None, geometry: Geometry | None, as_json: bool,
 ) -> None:
     """Go on from PROMPT ("ROMEO:" if none is given), and say what it cost.
 
@@ -65,9 +69,12 @@ def run(
     """
     from tritloom.host.cli.meter import Meter
     from tritloom.host.driver import connect
+    from tritloom.host.marks import Marks
     from tritloom.host.model.model import Model
 
+    marks = Marks(model, device)
     with ExitStack() as opened:
+        loads = marks.begin("load")
         with waiting(f"Opening {device}", quiet=as_json) as say:
             loaded = Model.load(model)
             acc = opened.enter_context(connect(device, geometry=geometry))
@@ -76,11 +83,17 @@ def run(
             generation = loaded.generate(prompt, acc, max_tokens=tokens, **sampling)
         for remark in generation.notes:
             note(f"Note: {remark}")
+        loads(0, 0)
+        marks.geometry = str(acc.geometry)
+        if marks_file:
+            marks.write(marks_file)    # now, so that a file that cannot be written is said before the run
         taken = loaded.tokenizer.decode(generation.prompt_ids)
         if not as_json:
             _write_prompt(taken)
-        outcome = _generate(generation, Meter(acc), show=not as_json)
+        outcome = _generate(generation, Meter(acc), marks, loaded.config.ternary_weights, show=not as_json)
         geometry = acc.geometry
+    if marks_file:
+        marks.write(marks_file)
 
     if as_json:
         print_json({
@@ -97,17 +110,20 @@ def run(
         click.get_current_context().exit(130)
 
 
-def _generate(generation: Generation, meter: Meter, *, show: bool) -> _Outcome:
-    """Take the prompt in and make the text, until it ends or Ctrl-C."""
+def _generate(generation: Generation, meter: Meter, marks: Marks, macs: int, *, show: bool) -> _Outcome:
+    """Take the prompt in and make the text, until it ends or Ctrl-C. `macs` are the array's for a token."""
     from tritloom.host.cli.meter import Usage
 
     prompt_tokens, pieces = len(generation.prompt_ids), []
     prefill = decode = Usage()
     reason = None
+    ends = marks.begin("prompt")
     try:
         try:
             generation.start()
+            ends(prompt_tokens, macs)
             prefill = meter.take(prompt_tokens)
+            ends = marks.begin("decode")
             for piece in generation:
                 pieces.append(piece)
                 if show:
@@ -116,6 +132,7 @@ def _generate(generation: Generation, meter: Meter, *, show: bool) -> _Outcome:
                     decode += meter.take(generation.session.position - prompt_tokens - decode.tokens)
         except KeyboardInterrupt:
             reason = "interrupted"
+        ends(max(0, generation.session.position - prompt_tokens), macs)
         # After an interrupted prompt, what has passed belongs to it, and none of its tokens counts: it was not taken in.
         if generation.session.position:
             decode += meter.take(generation.session.position - prompt_tokens - decode.tokens)

@@ -1,0 +1,1 @@
+"""Level "board": readings of a power meter, aligned with the run that they belong to."""

@@ -1,0 +1,1 @@
+"""What the gate level measures: the shipped elements and array, their variants, and peers of other number formats."""

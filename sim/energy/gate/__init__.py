@@ -1,0 +1,1 @@
+"""Level "gate": standard cells, simulated on what a model's run puts into them."""
