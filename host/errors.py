@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "CheckpointError",
     "ContextError",
     "DeviceError",
     "DeviceResetError",
@@ -23,6 +24,7 @@ __all__ = [
     "TransportError",
     "TritloomError",
     "UnknownNameError",
+    "UnsupportedCheckpointError",
     "UsageError",
 ]
 
@@ -63,6 +65,14 @@ class UnknownNameError(UsageError):
 
 class ModelFileError(TritloomError):
     """A model file cannot be read or written: missing, damaged, of another version, or not what its header says."""
+
+
+class CheckpointError(TritloomError):
+    """A checkpoint of another program cannot be read: a part is missing, damaged, or not what the rest of it says."""
+
+
+class UnsupportedCheckpointError(CheckpointError):
+    """A checkpoint is in good order, but of an architecture, option or type that tritloom does not know; the sentence names it."""
 
 
 class PromptError(UsageError):

@@ -14,10 +14,12 @@ import click
 
 from tritloom.host.cli.boards import boards
 from tritloom.host.cli.build import build
+from tritloom.host.cli.convert import convert
 from tritloom.host.cli.energy import energy
 from tritloom.host.cli.evaluation import eval_command
 from tritloom.host.cli.explore import explore
 from tritloom.host.cli.flash import flash
+from tritloom.host.cli.inspect import inspect
 from tritloom.host.cli.listing import devices, models
 from tritloom.host.cli.output import complain
 from tritloom.host.cli.rtl import rtl
@@ -91,7 +93,7 @@ def program() -> None:
     """An open accelerator for ternary (BitNet b1.58) language models."""
 
 
-for _command in (run, eval_command, selftest, devices, models, serve_device, boards, build, flash, explore, energy, rtl, train):
+for _command in (run, eval_command, selftest, devices, models, inspect, convert, serve_device, boards, build, flash, explore, energy, rtl, train):
     program.add_command(_command)
 
 

@@ -4,6 +4,9 @@ Layout (all integers little endian; ``docs/numerics.md`` has it as a table): a 2
 and a CRC-32 over those and the header; the header, which is JSON; then the tensors in the header's order, each at the next multiple of 64 bytes,
 padded with zeros, each with its own CRC-32 in the header. The file ends with the last tensor. Nothing in it is free to vary, so
 every flipped, missing or surplus byte is noticed before the first weight is used.
+
+A file whose ternary tensors have two bits a weight is of version 1; one with five weights a byte is of version 2, so that a program that does not
+know them says so.
 """
 
 from __future__ import annotations
@@ -12,24 +15,27 @@ import json
 import math
 import mmap
 import os
+import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from tritloom.host.beside import written_beside
 from tritloom.host.errors import ModelFileError, UsageError
 from tritloom.host.model.config import ModelConfig
-from tritloom.host.trits import Ternary, has_invalid_code, is_scale, pack_trits, packed_row_bytes, unpack_trits
+from tritloom.host.trits import BASE3, PACKINGS, TWO_BIT, Packing, Ternary, is_scale
 
-__all__ = ["FORMAT_VERSION", "ModelFile", "Ternary", "open_model", "write_model"]
+__all__ = ["FORMAT_VERSION", "ModelFile", "TensorFacts", "Ternary", "open_model", "write_model"]
 
 # As PNG's: a byte no text starts with, and line ends that a transfer in text mode would change.
 MAGIC = b"\x89TRIT\r\n\x1a"
 FORMAT_VERSION = 1
+BASE3_VERSION = 2
 ALIGNMENT = 64
 
 _PREFIX = struct.Struct("<8sII")  # magic, version, header length
@@ -37,6 +43,8 @@ _CRC = struct.Struct("<I")
 _HEADER_AT = _PREFIX.size + _CRC.size
 # A vocabulary of 256k tokens is about 5 MB of JSON.
 _MAX_HEADER = 1 << 26
+# Bytes copied, or floats looked at, at a time.
+_CHUNK = 1 << 20
 
 
 def write_model(
@@ -46,8 +54,12 @@ def write_model(
     tokenizer: dict[str, Any],
     tensors: Mapping[str, np.ndarray | Ternary],
     training: dict[str, Any],
+    packing: str = TWO_BIT.name,
 ) -> None:
     """Write a model file, beside its place first and then renamed, so that `path` is always a whole file.
+
+    Each tensor is asked for once, in the file's order, and let go when it is written, so that a mapping that makes them as they are
+    asked for needs the memory of one.
 
     Parameters
     ----------
@@ -61,6 +73,8 @@ def write_model(
         By Hugging Face's name: `Ternary` for every BitLinear, float32 arrays for the rest.
     training
         Facts about how it was trained; any JSON values.
+    packing
+        How ternary tensors are stored: ``"2bit"``, four weights a byte, or ``"base3"``, five.
 
     Raises
     ------
@@ -70,39 +84,58 @@ def write_model(
     ModelFileError
         When the file cannot be written.
     """
+    if packing not in PACKINGS:
+        raise UsageError(f"`packing` must be one of {', '.join(PACKINGS)}, not {packing!r}")
     expected = _expected_tensors(config)
     _check_names(set(tensors), expected, UsageError)
-    table, blobs, at = [], [], 0
-    for name, (kind, shape) in expected.items():
-        tensor = tensors[name]
-        entry: dict[str, Any] = {"name": name, "kind": kind, "shape": list(shape)}
-        if kind == "ternary":
-            if not isinstance(tensor, Ternary):
-                raise UsageError(f"tensor {name!r} must be a Ternary {shape}, not {_describe(tensor)}")
-            given, blob = tensor.trits.shape, pack_trits(tensor.trits).tobytes()
-            entry["scale"] = float(tensor.scale)
-        else:
-            if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32:
-                raise UsageError(f"tensor {name!r} must be a float32 array {shape}, not {_describe(tensor)}")
-            if not np.isfinite(tensor).all():
-                raise UsageError(f"tensor {name!r} {tensor.shape} must be finite; it holds infinities or NaN")
-            given, blob = tensor.shape, tensor.astype("<f4").tobytes()
-        if given != shape:
-            raise UsageError(f"tensor {name!r} must have the shape {shape}, not {given}")
-        entry |= {"offset": at, "nbytes": len(blob), "crc32": zlib.crc32(blob)}
-        table.append(entry)
-        blobs.append(blob)
-        at += _padded(len(blob))
-    header = {"config": config.to_dict(), "tokenizer": tokenizer, "training": training, "tensors": table}
+    path = Path(path)
+    try:
+        # The header comes first and holds the checksums, so the tensors wait in a file without a name, on the same disk.
+        with tempfile.TemporaryFile(dir=path.resolve().parent) as body:
+            table = []
+            for name, (kind, shape) in expected.items():
+                body.write(bytes(_padded(body.tell()) - body.tell()))
+                facts, blob = _store(name, kind, shape, tensors[name], PACKINGS[packing])
+                table.append(facts | {"offset": body.tell(), "nbytes": len(blob), "crc32": zlib.crc32(blob)})
+                body.write(blob)
+            header = {"config": config.to_dict(), "tokenizer": tokenizer, "training": training, "tensors": table}
+            _write_beside(path, _head(header, FORMAT_VERSION if packing == TWO_BIT.name else BASE3_VERSION), body)
+    except OSError as error:
+        raise ModelFileError(f"cannot write the model file {path}: {error.strerror or error}") from error
+
+
+def _store(name: str, kind: str, shape: tuple[int, ...], tensor: object, packing: Packing) -> tuple[dict[str, Any], memoryview]:
+    """A tensor's facts for the header, without its place, and its bytes."""
+    entry: dict[str, Any] = {"name": name, "kind": kind, "shape": list(shape)}
+    if kind == "ternary":
+        if not isinstance(tensor, Ternary):
+            raise UsageError(f"tensor {name!r} must be a Ternary {shape}, not {_describe(tensor)}")
+        given = tensor.trits.shape
+        entry["scale"] = float(tensor.scale)
+        if packing is not TWO_BIT:
+            entry["packing"] = packing.name
+    else:
+        if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32:
+            raise UsageError(f"tensor {name!r} must be a float32 array {shape}, not {_describe(tensor)}")
+        if not _all_finite(tensor):
+            raise UsageError(f"tensor {name!r} {tensor.shape} must be finite; it holds infinities or NaN")
+        given = tensor.shape
+    if given != shape:
+        raise UsageError(f"tensor {name!r} must have the shape {shape}, not {given}")
+    stored = packing.pack(tensor.trits) if isinstance(tensor, Ternary) else np.ascontiguousarray(tensor, "<f4")
+    return entry, stored.reshape(-1).view(np.uint8).data
+
+
+def _head(header: dict[str, Any], version: int) -> bytes:
+    """Prefix and header."""
     try:
         text = json.dumps(header, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"tokenizer and training facts must be plain JSON values: {error}") from error
     if len(text) > _MAX_HEADER:
         raise UsageError(f"tokenizer and training facts must fit into a header of {_MAX_HEADER} bytes, not {len(text)}")
-    prefix = _PREFIX.pack(MAGIC, FORMAT_VERSION, len(text))
-    head = prefix + _CRC.pack(zlib.crc32(text, zlib.crc32(prefix))) + text
-    _write_beside(Path(path), [head, *blobs])
+    prefix = _PREFIX.pack(MAGIC, version, len(text))
+    return prefix + _CRC.pack(zlib.crc32(text, zlib.crc32(prefix))) + text
 
 
 def open_model(path: str | os.PathLike[str]) -> ModelFile:
@@ -153,6 +186,11 @@ class ModelFile:
         return f"ModelFile({str(self.path)!r})"
 
     @property
+    def packing(self) -> str:
+        """How its ternary tensors are stored: ``"2bit"`` or ``"base3"``."""
+        return self._packing.name
+
+    @property
     def names(self) -> list[str]:
         """The tensors' names, in the file's order."""
         return list(self._tensors)
@@ -189,7 +227,13 @@ class ModelFile:
         stored = self._stored(name)
         if stored.scale is None:
             raise UsageError(f"tensor {name!r} is float32, not ternary")
-        return Ternary(unpack_trits(stored.values, stored.shape[1]), stored.scale)
+        return Ternary(stored.packing.unpack(stored.values, stored.shape[1]), stored.scale)
+
+    def facts(self, name: str) -> TensorFacts:
+        """What there is to say of a tensor without unpacking it. Raises as `tensor`."""
+        values, shape, scale, packing = self._stored(name)
+        zeros = None if scale is None else packing.zeros(values, shape[1])
+        return TensorFacts(shape, values.nbytes, scale, zeros)
 
     def _stored(self, name: str) -> _Stored:
         if name not in self._tensors:
@@ -207,9 +251,10 @@ class ModelFile:
         if len(mapped) < _HEADER_AT:
             raise self._fail(f"the file is truncated: {len(mapped)} bytes do not even hold the header's prefix; copy or download it again")
         _, version, length = _PREFIX.unpack_from(mapped)
-        if version != FORMAT_VERSION:
-            newer = "is newer than this program reads" if version > FORMAT_VERSION else "is not one this program reads"
-            raise self._fail(f"its format version {version} {newer} (it reads version {FORMAT_VERSION}): update tritloom, or the file is damaged")
+        if version not in (FORMAT_VERSION, BASE3_VERSION):
+            newer = "is newer than this program reads" if version > BASE3_VERSION else "is not one this program reads"
+            raise self._fail(f"its format version {version} {newer} (it reads {FORMAT_VERSION} and {BASE3_VERSION}): update tritloom, or the file is damaged")
+        self._packing = TWO_BIT if version == FORMAT_VERSION else BASE3
         if length > _MAX_HEADER:
             raise self._fail(f"its header claims {length} bytes, more than the {_MAX_HEADER} allowed: the file is damaged")
         if _HEADER_AT + length > len(mapped):
@@ -250,10 +295,12 @@ class ModelFile:
         tensors = {}
         for entry, (name, (kind, shape)) in zip(table, expected.items(), strict=True):
             start = _padded(end)
-            nbytes = _stored_bytes(kind, shape)
+            nbytes = self._stored_bytes(kind, shape)
             want = {"name": name, "kind": kind, "shape": list(shape), "offset": start - data_at, "nbytes": nbytes, "crc32": entry.get("crc32")}
             if kind == "ternary":
                 want["scale"] = entry.get("scale")
+                if self._packing is not TWO_BIT:
+                    want["packing"] = self._packing.name
                 if not is_scale(want["scale"]):
                     raise self._fail(f"tensor {name!r} has the scale {want['scale']!r} where a positive float32 number must be")
             if entry != want:
@@ -276,13 +323,35 @@ class ModelFile:
             raise self._fail(f"the checksum of tensor {name!r} is wrong: the file is damaged; copy or download it again")
         if kind == "ternary":
             packed = raw.reshape(shape[0], -1)
-            if has_invalid_code(packed, shape[1]):
-                raise self._fail(f"tensor {name!r} holds the code 10, which is no ternary weight")
-            return _Stored(packed, shape, entry["scale"])
+            if self._packing.has_invalid_code(packed, shape[1]):
+                raise self._fail(f"tensor {name!r} holds {self._packing.invalid}, which is no ternary weight")
+            return _Stored(packed, shape, entry["scale"], self._packing)
         values = raw.view("<f4").reshape(shape)
-        if not np.isfinite(values).all():
+        if not _all_finite(values):
             raise self._fail(f"tensor {name!r} holds infinities or NaN")
-        return _Stored(values, shape, None)
+        return _Stored(values, shape, None, self._packing)
+
+    def _stored_bytes(self, kind: str, shape: tuple[int, ...]) -> int:
+        return shape[0] * self._packing.row_bytes(shape[1]) if kind == "ternary" else 4 * math.prod(shape)
+
+
+class TensorFacts(NamedTuple):
+    """A tensor in figures.
+
+    Parameters
+    ----------
+    shape
+        Of the tensor as it is used.
+    nbytes
+        In the file.
+    scale, zeros
+        A ternary tensor's scale, and how many of its weights are 0; ``None`` for another.
+    """
+
+    shape: tuple[int, ...]
+    nbytes: int
+    scale: float | None
+    zeros: int | None
 
 
 class _Stored(NamedTuple):
@@ -291,6 +360,7 @@ class _Stored(NamedTuple):
     values: np.ndarray
     shape: tuple[int, ...]
     scale: float | None
+    packing: Packing
 
 
 def _expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -298,10 +368,6 @@ def _expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ..
     expected: dict[str, tuple[str, tuple[int, ...]]] = {name: ("float32", shape) for name, shape in config.float_tensors()}
     expected |= {name: ("ternary", (n, k)) for name, n, k in config.matrices()}
     return expected
-
-
-def _stored_bytes(kind: str, shape: tuple[int, ...]) -> int:
-    return shape[0] * packed_row_bytes(shape[1]) if kind == "ternary" else 4 * math.prod(shape)
 
 
 def _check_names(given: set[str], expected: Mapping[str, Any], fail: Callable[[str], Exception]) -> None:
@@ -339,12 +405,16 @@ def _map_file(path: Path) -> mmap.mmap:
         raise ModelFileError(f"cannot read the model file {path}: {error.strerror or error}") from error
 
 
-def _write_beside(path: Path, blobs: list[bytes]) -> None:
-    """Write `blobs`, each at a multiple of the alignment, to a temporary name in the same folder, then rename."""
-    try:
-        with written_beside(path) as beside, beside.open("wb") as file:
-            for blob in blobs:
-                file.write(bytes(_padded(file.tell()) - file.tell()))
-                file.write(blob)
-    except OSError as error:
-        raise ModelFileError(f"cannot write the model file {path}: {error.strerror or error}") from error
+def _write_beside(path: Path, head: bytes, body: BinaryIO) -> None:
+    """Write the header, and behind it from the next multiple of the alignment the tensors, to a temporary name in the same folder, then rename."""
+    with written_beside(path) as beside, beside.open("wb") as file:
+        file.write(head)
+        file.write(bytes(_padded(len(head)) - len(head)))
+        body.seek(0)
+        shutil.copyfileobj(body, file, _CHUNK)
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """Whether no value is infinite or NaN, without a truth value for each at once."""
+    flat = values.reshape(-1)
+    return all(np.isfinite(flat[at : at + _CHUNK]).all() for at in range(0, flat.size, _CHUNK))

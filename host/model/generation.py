@@ -10,7 +10,7 @@ import numpy as np
 from tritloom.host.errors import ContextError, UsageError
 from tritloom.host.model.runtime import Session
 from tritloom.host.model.sampling import Sampler
-from tritloom.host.model.tokenizer import CharTokenizer
+from tritloom.host.model.tokenizer import Tokenizer
 
 __all__ = ["Generation", "StopReason"]
 
@@ -59,7 +59,7 @@ class Generation(Iterator[str]):
         When the prompt is longer than the context.
     """
 
-    def __init__(self, session: Session, tokenizer: CharTokenizer, sampler: Sampler, prompt: str, max_tokens: int) -> None:
+    def __init__(self, session: Session, tokenizer: Tokenizer, sampler: Sampler, prompt: str, max_tokens: int) -> None:
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 0:
             raise UsageError(f"`max_tokens` must be an integer from 0 up, not {max_tokens!r}")
         if not isinstance(prompt, str):
@@ -69,7 +69,7 @@ class Generation(Iterator[str]):
         ids = encoding.ids.tolist()
         if not ids:
             ids = [tokenizer.start_id]
-            notes.append("the prompt is empty: started from a newline")
+            notes.append(f"the prompt is empty: started from {tokenizer.start_name}")
         if len(ids) > session.context:
             raise ContextError(f"the prompt has {len(ids)} tokens and the model's context holds {session.context}: shorten the prompt")
         self.session = session
@@ -78,6 +78,7 @@ class Generation(Iterator[str]):
         self.tokens: list[int] = []
         self.stop_reason: StopReason | None = None if max_tokens else "length"
         self._tokenizer = tokenizer
+        self._piece = tokenizer.stream()
         self._sampler = sampler
         self._max_tokens = max_tokens
         self._first_logits: np.ndarray | None = None
@@ -94,7 +95,7 @@ class Generation(Iterator[str]):
             raise StopIteration
         logits = self.session.step(self.tokens[-1]) if self.tokens else self._after_prompt()
         token = self._sampler.pick(logits)
-        if token == self._tokenizer.end_id:
+        if token in self._tokenizer.end_ids:
             self.stop_reason = "end"
             raise StopIteration
         self.tokens.append(token)
@@ -102,7 +103,7 @@ class Generation(Iterator[str]):
             self.stop_reason = "length"
         elif self.session.position == self.session.context:
             self.stop_reason = "context"
-        return self._tokenizer.decode([token])
+        return self._piece(token)
 
     def _after_prompt(self) -> np.ndarray:
         """The logits of the first token to make."""

@@ -18,7 +18,7 @@ from tritloom.host.model.file import ModelFile, open_model
 from tritloom.host.model.generation import Generation
 from tritloom.host.model.runtime import Session, check_ids
 from tritloom.host.model.sampling import Sampler
-from tritloom.host.model.tokenizer import CharTokenizer, tokenizer_from_dict
+from tritloom.host.model.tokenizer import Tokenizer, tokenizer_from_dict
 
 __all__ = ["Model"]
 
@@ -38,7 +38,7 @@ class Model:
     ----------
     config : ModelConfig
         Its shape.
-    tokenizer : CharTokenizer
+    tokenizer : Tokenizer
         Text to ids and back.
     training : dict
         How it was trained and what it scored, as the file says.
@@ -57,7 +57,7 @@ class Model:
         self.training: dict[str, Any] = file.training
         self.path: Path = file.path
         try:
-            self.tokenizer: CharTokenizer = tokenizer_from_dict(file.tokenizer)
+            self.tokenizer: Tokenizer = tokenizer_from_dict(file.tokenizer)
         except UsageError as error:
             raise ModelFileError(f"{file.path}: {error}") from error
         if self.tokenizer.vocab_size != self.config.vocab_size:

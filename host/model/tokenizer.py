@@ -1,20 +1,20 @@
 """Text to token ids and back.
 
-There is one kind so far, one character a token. A model file names the kind it needs, so that more can join without a new format.
+One kind is here, one character a token; the other, of Hugging Face's library, is imported from `tritloom.host.formats` when a model file names it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from tritloom.host.errors import PromptError, UsageError
 
-__all__ = ["CharTokenizer", "Encoding", "tokenizer_from_dict"]
+__all__ = ["CharTokenizer", "Encoding", "Tokenizer", "tokenizer_from_dict"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,50 @@ class Encoding:
         return f"dropped {count} that the model's vocabulary does not have: {shown}{more}"
 
 
+class Tokenizer(Protocol):
+    """What the rest of tritloom asks of a tokenizer of any kind."""
+
+    kind: str
+    start_name: str
+    """What `start_id` is, for a person: "a newline"."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the model."""
+        ...
+
+    @property
+    def end_id(self) -> int | None:
+        """The id that ends a text, or the first of them, if there is one."""
+        ...
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All ids that end a text."""
+        ...
+
+    @property
+    def start_id(self) -> int:
+        """The id an empty prompt starts from. Raises `PromptError` when there is none."""
+        ...
+
+    def encode(self, text: str) -> Encoding:
+        """The ids of a text."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids."""
+        ...
+
+    def stream(self) -> Callable[[int], str]:
+        """A function to be called with one id after another, giving the text that each adds."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form in which a model file holds it."""
+        ...
+
+
 class CharTokenizer:
     """One token a character.
 
@@ -61,6 +105,7 @@ class CharTokenizer:
     """
 
     kind = "characters"
+    start_name = "a newline"
 
     def __init__(self, characters: str, end: str | None = None) -> None:
         if not isinstance(characters, str) or not characters:
@@ -86,6 +131,11 @@ class CharTokenizer:
     def end_id(self) -> int | None:
         """The id that ends a text, if there is one."""
         return None if self.end is None else self._ids[self.end]
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All ids that end a text: that one, or none."""
+        return () if self.end is None else (self._ids[self.end],)
 
     @property
     def start_id(self) -> int:
@@ -122,19 +172,23 @@ class CharTokenizer:
         """The text of some ids, each from 0 to ``vocab_size - 1``."""
         return "".join(self.characters[i] for i in ids)
 
+    def stream(self) -> Callable[[int], str]:
+        """A function to be called with one id after another, giving the text that each adds."""
+        return self.characters.__getitem__
+
     def to_dict(self) -> dict[str, Any]:
         """The form in which a model file holds it."""
         end = {} if self.end is None else {"end": self.end}
         return {"kind": self.kind, "characters": self.characters} | end
 
 
-def tokenizer_from_dict(values: Mapping[str, Any]) -> CharTokenizer:
+def tokenizer_from_dict(values: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer a model file describes.
 
     Parameters
     ----------
     values
-        ``{"kind": "characters", "characters": "...", "end": "..."}``, the last one optional.
+        ``{"kind": "characters", "characters": "...", "end": "..."}``, the last one optional, or what `HuggingFaceTokenizer.to_dict` gave.
 
     Raises
     ------
@@ -142,11 +196,18 @@ def tokenizer_from_dict(values: Mapping[str, Any]) -> CharTokenizer:
         (a ``ValueError``) when the kind or a key is unknown, or a value will not do.
     """
     kind = values.get("kind")
-    if kind != CharTokenizer.kind:
-        raise UsageError(f"the tokenizer's kind must be {CharTokenizer.kind!r}, not {kind!r}")
-    unknown = sorted(set(values) - {"kind", "characters", "end"})
+    known: dict[str, tuple[str, ...]] = {CharTokenizer.kind: ("characters",), "huggingface": ("definition", "vocab_size")}
+    optional = {CharTokenizer.kind: ("end",), "huggingface": ("start", "end", "chat_template")}
+    if not isinstance(kind, str) or kind not in known:
+        raise UsageError(f"the tokenizer's kind must be {' or '.join(map(repr, known))}, not {kind!r}")
+    unknown = sorted(set(values) - {"kind", *known[kind], *optional[kind]})
     if unknown:
         raise UsageError(f"the tokenizer has the unknown key {unknown[0]!r}")
-    if "characters" not in values:
-        raise UsageError("the tokenizer lacks the key 'characters'")
-    return CharTokenizer(values["characters"], values.get("end"))
+    missing = [key for key in known[kind] if key not in values]
+    if missing:
+        raise UsageError(f"the tokenizer lacks the key {missing[0]!r}")
+    if kind == CharTokenizer.kind:
+        return CharTokenizer(values["characters"], values.get("end"))
+    from tritloom.host.formats.hf_tokenizer import HuggingFaceTokenizer
+
+    return HuggingFaceTokenizer(**{key: value for key, value in values.items() if key != "kind"})

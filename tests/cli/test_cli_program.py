@@ -16,7 +16,7 @@ from tritloom.host.cli.program import _explain
 from tritloom.host.cli.progress import progress, waiting
 from tritloom.host.errors import DeviceError, ModelFileError, UnknownNameError, UsageError
 
-COMMANDS = ["run", "eval", "selftest", "devices", "models", "serve-device", "boards", "build", "flash", "explore", "energy", "rtl", "train"]
+COMMANDS = ["run", "eval", "selftest", "devices", "models", "inspect", "convert", "serve-device", "boards", "build", "flash", "explore", "energy", "rtl", "train"]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,7 @@ def test_no_command_is_help(tritloom) -> None:
 
 
 def test_unknown_commands_and_options(fail) -> None:
-    assert fail(2, "rum").startswith("there is no command named 'rum'. Did you mean run? Known: boards, build, devices, ")
+    assert fail(2, "rum").startswith("there is no command named 'rum'. Did you mean run? Known: boards, build, convert, ")
     assert fail(2, "--versio").startswith("there is no option named '--versio'. Did you mean --version?")
     assert fail(2, "rtl", "--prt", "pe").startswith("there is no option named '--prt'. Did you mean --part ")
     assert fail(2, "rtl", "-x") == "there is no option named '-x'. Known: --family, --geometry, --help, --output, --part."

@@ -147,7 +147,7 @@ def test_other_files_are_told_apart(path: Path, tmp_path: Path) -> None:
     cases: list[tuple[bytes, str]] = [
         (b"PK\x03\x04 a zip", "not a tritloom model file"),
         (data.replace(b"\r\n", b"\n", 1), "not a tritloom model file"),
-        (data[:8] + struct.pack("<I", 2) + data[12:], "format version 2 is newer than this program reads"),
+        (data[:8] + struct.pack("<I", 3) + data[12:], "format version 3 is newer than this program reads"),
         (data[:8] + struct.pack("<I", 0) + data[12:], "format version 0 is not one this program reads"),
     ]
     for content, message in cases:

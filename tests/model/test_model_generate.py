@@ -217,7 +217,7 @@ def test_loading_by_name_and_path(shelf: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("tokenizer", "message"),
     [
-        ({"kind": "bpe"}, "the tokenizer's kind must be 'characters', not 'bpe'"),
+        ({"kind": "bpe"}, "the tokenizer's kind must be 'characters' or 'huggingface', not 'bpe'"),
         ({"kind": "characters", "characters": "abc"}, "its tokenizer has 3 tokens and its config 11: they must be equal"),
     ],
 )

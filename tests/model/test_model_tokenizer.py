@@ -62,8 +62,8 @@ def test_a_dictionary_and_back(tokenizer: CharTokenizer) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "kind must be 'characters', not None"),
-        ({"kind": "bpe"}, "kind must be 'characters', not 'bpe'"),
+        ({}, "kind must be 'characters' or 'huggingface', not None"),
+        ({"kind": "bpe"}, "kind must be 'characters' or 'huggingface', not 'bpe'"),
         ({"kind": "characters"}, "lacks the key 'characters'"),
         ({"kind": "characters", "characters": "a", "merges": []}, "unknown key 'merges'"),
         ({"kind": "characters", "characters": ""}, "must be a non-empty string, not ''"),
