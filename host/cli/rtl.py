@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,9 @@ from tritloom.rtl.geometry import Geometry
 
 __all__ = ["rtl"]
 
+#: More levels than any tree has.
+_NO_REGISTERS = 8
+
 
 @click.command()
 @click.option("--geometry", type=GEOMETRY, default=Geometry(), metavar="R,C,L", help=f"Rows, columns and lanes; {Geometry()} if not given.")
@@ -23,10 +27,16 @@ __all__ = ["rtl"]
               help="One processing element, the array, or all of it.")
 @click.option("--family", type=click.Choice([family.value for family in Family]), default=Family.GENERIC.value, show_default=True,
               help="Whose carry cells and memories to instantiate.")
+@click.option("--tree-pitch", type=click.IntRange(1, _NO_REGISTERS), metavar="N",
+              help=f"Levels of adders between two registers: {_NO_REGISTERS} if not given for asic, so that there is none, and otherwise {Geometry().tree_pitch}.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), required=True, metavar="FILE",
               help="Where to write it; - is standard output.")
-def rtl(geometry: Geometry, part: str, family: str, output: Path) -> None:
+def rtl(geometry: Geometry, part: str, family: str, tree_pitch: int | None, output: Path) -> None:
     """Write the gateware as Verilog. The same options give the same text."""
+    if tree_pitch is None and Family(family) is Family.ASIC:
+        tree_pitch = _NO_REGISTERS
+    if tree_pitch is not None:
+        geometry = replace(geometry, tree_pitch=tree_pitch)
     with waiting(f"Converting {part} {geometry}", quiet=False):
         # The only place in the host that is about gateware; Amaranth takes a second to import, so it is imported when the command runs.
         from amaranth.back.verilog import YosysError

@@ -59,7 +59,7 @@ def test_unknown_commands_and_options(fail) -> None:
     assert fail(2, "rum").startswith("there is no command named 'rum'. Did you mean run? Known: boards, build, convert, ")
     assert fail(2, "--versio").startswith("there is no option named '--versio'. Did you mean --version?")
     assert fail(2, "rtl", "--prt", "pe").startswith("there is no option named '--prt'. Did you mean --part ")
-    assert fail(2, "rtl", "-x") == "there is no option named '-x'. Known: --family, --geometry, --help, --output, --part."
+    assert fail(2, "rtl", "-x") == "there is no option named '-x'. Known: --family, --geometry, --help, --output, --part, --tree-pitch."
 
 
 def test_missing_options(fail) -> None:

@@ -41,6 +41,19 @@ def test_a_family_brings_its_cells(succeed, tmp_path: Path, family: str, part: s
     assert f"  {cell} " in path.read_text(encoding="utf-8")
 
 
+def test_registers_of_the_tree(succeed, tmp_path: Path) -> None:
+    """Four levels: two registers behind them in the middle. Standard cells get none, unless it is asked for."""
+    def registers(*options: object) -> int:
+        path = tmp_path / "out.v"
+        succeed("rtl", "--geometry", "1,1,16", "--part", "pe", *options, "-o", path)
+        return len(re.findall(r"^  reg .*stage", path.read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert registers() > 0
+    assert registers("--tree-pitch", 1) > registers()
+    assert registers("--family", "asic") == registers("--tree-pitch", 8) == 0
+    assert registers("--family", "asic", "--tree-pitch", 2) == registers()
+
+
 def test_the_same_every_time(command) -> None:
     """In processes whose sets are ordered differently; and to standard output, with nothing else there. The core is the default part."""
     outputs = set()
@@ -57,6 +70,7 @@ def test_the_same_every_time(command) -> None:
 
 def test_bad_input(fail, tmp_path: Path) -> None:
     assert fail(2, "rtl", "--part", "cor", "-o", "x.v").startswith("Invalid value for '--part': 'cor' is not one of ")
+    assert fail(2, "rtl", "--tree-pitch", "9", "-o", "x.v").startswith("Invalid value for '--tree-pitch': 9 is not in the range 1<=x<=8")
     assert fail(2, "rtl", "--family", "xilinx", "-o", "x.v").startswith("Invalid value for '--family': 'xilinx' is not one of ")
     assert fail(2, "rtl", "--geometry", "1,2,999", "-o", "x.v") == (
         "Invalid value for '--geometry': `lanes` must be an integer from 1 to 240, not 999.")
