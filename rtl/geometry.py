@@ -7,7 +7,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 
-__all__ = ["Geometry"]
+__all__ = ["COARSEST_TREE_PITCH", "Geometry"]
+
+#: No tree of up to 128 lanes has a register with this `tree_pitch`.
+COARSEST_TREE_PITCH = 8
 
 #: Rules for each field: (lowest, highest). The highest values are what `wire.IDENTITY` can carry or what one frame can hold.
 _RANGES = {
@@ -15,7 +18,7 @@ _RANGES = {
     "cols": (1, 255),
     "lanes": (1, 240),
     "col_pitch": (1, 255),
-    "tree_pitch": (1, 8),
+    "tree_pitch": (1, COARSEST_TREE_PITCH),
     "depth": (1, 65535),
     "weight_words": (2, 1 << 24),
     "stream_words": (2, 1 << 15),

@@ -90,12 +90,7 @@ def open_sim(address: str = "", geometry: Geometry | None = None) -> CompiledDev
     """
     if address:
         raise UsageError(f"the device `sim` has no address, so nothing may follow it, not {address!r}")
-    made = build(geometry or Geometry())
-    try:
-        return CompiledDevice(made)
-    except OSError:    # the file is damaged: compile anew
-        made.unlink()
-        return CompiledDevice(build(geometry or Geometry()))
+    return library.opened(lambda: build(geometry or Geometry()), CompiledDevice)
 
 
 def build(geometry: Geometry) -> Path:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from platformdirs import user_cache_path
 
@@ -31,7 +31,9 @@ from tritloom.rtl.geometry import Geometry
 if TYPE_CHECKING:
     from amaranth.lib.wiring import Component
 
-__all__ = ["build", "find_compiler", "missing"]
+__all__ = ["build", "find_compiler", "missing", "opened"]
+
+_Device = TypeVar("_Device")
 
 _log = logging.getLogger("tritloom.sim")
 
@@ -134,6 +136,29 @@ def build(name: str, what: object, harness: Path, designs: Mapping[str, Callable
             raise TransportError(f"the C++ compiler {shlex.join(compiler)!r} failed on the simulated core ({last[0]}): "
                                  f"name another in $CXX, or {_TWO_WAYS}")
     return library
+
+
+def opened(make: Callable[[], Path], load: Callable[[Path], _Device]) -> _Device:
+    """What is in a library that `build` made; made anew if the one that was kept is damaged.
+
+    Parameters
+    ----------
+    make : callable
+        Calls `build`.
+    load : callable
+        Opens the library, and raises OSError if it is none.
+
+    Raises
+    ------
+    TransportError
+        As `build`.
+    """
+    made = make()
+    try:
+        return load(made)
+    except OSError:
+        made.unlink()
+        return load(make())
 
 
 @contextmanager

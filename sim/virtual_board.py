@@ -152,13 +152,7 @@ def open_board(address: str = "", geometry: Geometry | None = None) -> VirtualBo
     if not address:
         raise UsageError("a virtual board must be named, as in board:icebreaker; `tritloom boards` lists them")
     board = find(address)
-    geometry = geometry or board.geometry
-    path = build(board, geometry)
-    try:
-        return VirtualBoard(path, board.site)
-    except OSError:    # the file is damaged: compile anew
-        path.unlink()
-        return VirtualBoard(build(board, geometry), board.site)
+    return library.opened(lambda: build(board, geometry or board.geometry), lambda path: VirtualBoard(path, board.site))
 
 
 def build(board: Board, geometry: Geometry) -> Path:

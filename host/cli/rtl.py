@@ -13,12 +13,9 @@ from tritloom.host.cli.output import note, write
 from tritloom.host.cli.progress import waiting
 from tritloom.host.errors import TritloomError
 from tritloom.rtl.family import Family
-from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.geometry import COARSEST_TREE_PITCH, Geometry
 
 __all__ = ["rtl"]
-
-#: More levels than any tree has.
-_NO_REGISTERS = 8
 
 
 @click.command()
@@ -27,14 +24,14 @@ _NO_REGISTERS = 8
               help="One processing element, the array, or all of it.")
 @click.option("--family", type=click.Choice([family.value for family in Family]), default=Family.GENERIC.value, show_default=True,
               help="Whose carry cells and memories to instantiate.")
-@click.option("--tree-pitch", type=click.IntRange(1, _NO_REGISTERS), metavar="N",
-              help=f"Levels of adders between two registers: {_NO_REGISTERS} if not given for asic, so that there is none, and otherwise {Geometry().tree_pitch}.")
+@click.option("--tree-pitch", type=click.IntRange(1, COARSEST_TREE_PITCH), metavar="N",
+              help=f"Levels of adders between two registers: {COARSEST_TREE_PITCH} if not given for asic, so that there is none, and otherwise {Geometry().tree_pitch}.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), required=True, metavar="FILE",
               help="Where to write it; - is standard output.")
 def rtl(geometry: Geometry, part: str, family: str, tree_pitch: int | None, output: Path) -> None:
     """Write the gateware as Verilog. The same options give the same text."""
     if tree_pitch is None and Family(family) is Family.ASIC:
-        tree_pitch = _NO_REGISTERS
+        tree_pitch = COARSEST_TREE_PITCH
     if tree_pitch is not None:
         geometry = replace(geometry, tree_pitch=tree_pitch)
     with waiting(f"Converting {part} {geometry}", quiet=False):

@@ -13,7 +13,7 @@ import numpy as np
 from tritloom.host.packing import pack_weights
 from tritloom.rtl.array import Array
 from tritloom.rtl.family import Family
-from tritloom.rtl.geometry import Geometry
+from tritloom.rtl.geometry import COARSEST_TREE_PITCH, Geometry
 from tritloom.rtl.pe import PE
 from tritloom.sim.energy.designs.driving import element_trace
 from tritloom.sim.energy.gate.design import Design, Trace, pack
@@ -21,9 +21,6 @@ from tritloom.sim.energy.gate.recorder import Product
 from tritloom.sim.energy.gate.stimulus import Stimulus, Weights
 
 __all__ = ["shipped_array", "shipped_element"]
-
-#: More levels than any tree has.
-_NO_REGISTERS = 8
 
 
 def shipped_element(geometry: Geometry, *, merged: bool = False) -> Design:
@@ -55,7 +52,7 @@ def shipped_element(geometry: Geometry, *, merged: bool = False) -> Design:
 def _form(geometry: Geometry, merged: bool) -> tuple[Geometry, str]:
     """The geometry that makes an element merged or not, and its name."""
     if merged:
-        return replace(geometry, tree_pitch=_NO_REGISTERS), "merged"
+        return replace(geometry, tree_pitch=COARSEST_TREE_PITCH), "merged"
     return geometry, f"pitch{geometry.tree_pitch}"
 
 

@@ -20,11 +20,11 @@ class Selection(StrEnum):
     """How a product is made of an activation and the weight's two bits (`neg` without `nz` does not occur)."""
 
     XOR_AND = "xor-and"
-    """``(x ^ neg) & nz``, as `tritloom.rtl.dot_product` has it: a zero weight stops the activation behind the exclusive or."""
+    """``(x ^ neg) & nz``: a zero weight stops the activation behind the exclusive or."""
     AND_XOR = "and-xor"
     """``(x & nz) ^ neg``: a zero weight stops the activation before it gets into the exclusive or."""
     AND_OR = "and-or"
-    """``(x & pos) | (~x & neg)``, one complex gate a bit."""
+    """``(x & pos) | (~x & neg)``, one complex gate a bit, as `tritloom.rtl.adders` has it."""
 
 
 class Summation(StrEnum):

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from tritloom.rtl.geometry import COARSEST_TREE_PITCH
 from tritloom.sim.energy.designs.driving import element_trace
 from tritloom.sim.energy.designs.ternary_element import Correction, Form, Selection, Summation, TernaryElement
 from tritloom.sim.energy.gate.design import Design
 from tritloom.sim.energy.gate.stimulus import Weights
 
 __all__ = ["best", "by_lanes", "variant", "variants"]
-
-#: More levels than any tree has.
-_NO_REGISTER = 8
 
 
 def variant(form: Form) -> Design:
@@ -35,13 +33,13 @@ def variant(form: Form) -> Design:
 
 
 def variants(lanes: int = 16) -> list[Design]:
-    """The search, at equal lanes: from the shipped form, one choice changed at a time, then what wins together."""
+    """The search, at equal lanes: from the form that was shipped before, one choice changed at a time, then what wins together."""
     alone = [
         Form(lanes=lanes),
         # Registers.
         Form(lanes=lanes, pitch=1),
         Form(lanes=lanes, pitch=3),
-        Form(lanes=lanes, pitch=_NO_REGISTER),
+        Form(lanes=lanes, pitch=COARSEST_TREE_PITCH),
         # Products: a zero that stops its activation early; one gate a bit.
         Form(lanes=lanes, selection=Selection.AND_XOR),
         Form(lanes=lanes, selection=Selection.AND_OR),
@@ -57,7 +55,7 @@ def variants(lanes: int = 16) -> list[Design]:
     together = [
         Form(lanes=lanes, selection=Selection.AND_OR, offset=True),
         Form(lanes=lanes, selection=Selection.AND_OR, offset=True, pitch=3),
-        Form(lanes=lanes, selection=Selection.AND_OR, offset=True, pitch=_NO_REGISTER),
+        Form(lanes=lanes, selection=Selection.AND_OR, offset=True, pitch=COARSEST_TREE_PITCH),
         Form(lanes=lanes, selection=Selection.AND_OR, offset=True, summation=Summation.SAVED),
         Form(lanes=lanes, selection=Selection.XOR_AND, offset=True, summation=Summation.MERGED),
         Form(lanes=lanes, selection=Selection.AND_XOR, offset=True, summation=Summation.MERGED),

@@ -61,16 +61,21 @@ module tritloom_alu_cells (A, B, CI, BI, X, Y, CO);
 endmodule
 """
 
-#: ... of which those with two constants or three are wires: an adder cell is a box to Yosys, and no constant would ever get through it. (A
-#: multiplier's rows are padded with them: without this, a twelfth of an fp16 element's switching is in full adders that add zeros.)
-_CONSTANTS = """\
-(* techmap_celltype = "TRITLOOM_FA" *)
-module tritloom_constant (A, B, C, S, CO);
+#: How a map sees which inputs of a full adder are constants: a, b and c.
+_INPUTS = """\
     input A, B, C;
     output S, CO;
     parameter _TECHMAP_CONSTMSK_A_ = 0, _TECHMAP_CONSTMSK_B_ = 0, _TECHMAP_CONSTMSK_C_ = 0;
     parameter _TECHMAP_CONSTVAL_A_ = 0, _TECHMAP_CONSTVAL_B_ = 0, _TECHMAP_CONSTVAL_C_ = 0;
     localparam a = _TECHMAP_CONSTMSK_A_ == 1, b = _TECHMAP_CONSTMSK_B_ == 1, c = _TECHMAP_CONSTMSK_C_ == 1;
+"""
+
+#: ... of which those with two constants or three are wires: an adder cell is a box to Yosys, and no constant would ever get through it. (A
+#: multiplier's rows are padded with them: without this, a twelfth of an fp16 element's switching is in full adders that add zeros.)
+_CONSTANTS = """\
+(* techmap_celltype = "TRITLOOM_FA" *)
+module tritloom_constant (A, B, C, S, CO);
+""" + _INPUTS + """\
     localparam integer ones = (a && _TECHMAP_CONSTVAL_A_ == 1) + (b && _TECHMAP_CONSTVAL_B_ == 1) + (c && _TECHMAP_CONSTVAL_C_ == 1);
     wire _TECHMAP_FAIL_ = a + b + c < 2;
     wire other = !a ? A : !b ? B : C;
@@ -96,11 +101,7 @@ endmodule
 _TO_CELLS = """\
 (* techmap_celltype = "TRITLOOM_FA" *)
 module tritloom_bit (A, B, C, S, CO);
-    input A, B, C;
-    output S, CO;
-    parameter _TECHMAP_CONSTMSK_A_ = 0, _TECHMAP_CONSTMSK_B_ = 0, _TECHMAP_CONSTMSK_C_ = 0;
-    parameter _TECHMAP_CONSTVAL_A_ = 0, _TECHMAP_CONSTVAL_B_ = 0, _TECHMAP_CONSTVAL_C_ = 0;
-    localparam a = _TECHMAP_CONSTMSK_A_ == 1, b = _TECHMAP_CONSTMSK_B_ == 1, c = _TECHMAP_CONSTMSK_C_ == 1;
+""" + _INPUTS + """\
     localparam one = (a && _TECHMAP_CONSTVAL_A_ == 1) || (b && _TECHMAP_CONSTVAL_B_ == 1) || (c && _TECHMAP_CONSTVAL_C_ == 1);
     // With two constants it would be wrong, so it stays what it is, which is an error.
     wire _TECHMAP_FAIL_ = (a && b) || (a && c) || (b && c);
