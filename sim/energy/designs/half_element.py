@@ -9,6 +9,8 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from tritloom.sim.energy.designs.element import levels
+
 __all__ = ["HalfElement", "HalfForm", "rounded"]
 
 
@@ -37,8 +39,8 @@ class HalfForm:
 
     @property
     def levels(self) -> int:
-        """Levels of a tree: ``ceil(log2(lanes))``."""
-        return (self.lanes - 1).bit_length()
+        """Levels of a tree."""
+        return levels(self.lanes)
 
     @property
     def stages(self) -> int:

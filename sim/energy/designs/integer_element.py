@@ -7,8 +7,8 @@ from functools import reduce
 from operator import add
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+
+from tritloom.sim.energy.designs.element import IntegerSum, levels
 
 __all__ = ["IntegerElement", "IntegerForm"]
 
@@ -47,8 +47,8 @@ class IntegerForm:
 
     @property
     def levels(self) -> int:
-        """Levels of a tree: ``ceil(log2(lanes))``."""
-        return (self.lanes - 1).bit_length()
+        """Levels of a tree."""
+        return levels(self.lanes)
 
     @property
     def stages(self) -> int:
@@ -56,7 +56,7 @@ class IntegerForm:
         return 0 if self.merged else self.levels // self.pitch
 
 
-class IntegerElement(wiring.Component):
+class IntegerElement(IntegerSum[IntegerForm]):
     """``sum(weights[l] * acts[l])`` added to an accumulator, every cycle. What comes in at cycle t stands in `total` at ``t + form.stages + 1``.
 
     Without Booth encoding, a product is made of one row of AND gates a weight bit, the sign bits inverted so that every row is unsigned (Baugh and Wooley, "A Two's
@@ -79,27 +79,12 @@ class IntegerElement(wiring.Component):
     """
 
     def __init__(self, form: IntegerForm):
-        self._form = form
-        super().__init__({
-            "acts":    In(data.ArrayLayout(8, form.lanes)),
-            "weights": In(data.ArrayLayout(form.weight_bits, form.lanes)),
-            "clear":   In(1),
-            "total":   Out(signed(form.acc_bits)),
-        })
-
-    @property
-    def form(self) -> IntegerForm:
-        return self._form
+        super().__init__(form, form.weight_bits)
 
     def elaborate(self, platform):
         m = Module()
         form = self._form
-        total = Signal(signed(form.acc_bits), reset_less=True)   # the first clear sets it
-        kept = Signal(form.acc_bits)
-        m.d.comb += [
-            self.total.eq(total),
-            kept.eq(total & ~self.clear.replicate(form.acc_bits)),
-        ]
+        total, kept = self.accumulator(m)
         rows, excess = [], 0
         for lane in range(form.lanes):
             addends, more = self._rows(lane)

@@ -8,10 +8,9 @@ from functools import reduce
 from operator import add
 
 from amaranth import Cat, Const, Module, Shape, Signal, Value, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
 
 from tritloom.rtl.layouts import Trit
+from tritloom.sim.energy.designs.element import IntegerSum, levels
 
 __all__ = ["Correction", "Form", "Selection", "Summation", "TernaryElement"]
 
@@ -92,8 +91,8 @@ class Form:
 
     @property
     def levels(self) -> int:
-        """Levels of a tree: ``ceil(log2(lanes))``."""
-        return (self.lanes - 1).bit_length()
+        """Levels of a tree."""
+        return levels(self.lanes)
 
     @property
     def stages(self) -> int:
@@ -107,7 +106,7 @@ class Form:
                 return 0
 
 
-class TernaryElement(wiring.Component):
+class TernaryElement(IntegerSum[Form]):
     """``sum(weights[l] * acts[l])`` added to an accumulator, every cycle. What comes in at cycle t stands in `total` at ``t + form.stages + 1``.
 
     Parameters
@@ -127,27 +126,12 @@ class TernaryElement(wiring.Component):
     """
 
     def __init__(self, form: Form):
-        self._form = form
-        super().__init__({
-            "acts":    In(data.ArrayLayout(8, form.lanes)),
-            "weights": In(data.ArrayLayout(Trit, form.lanes)),
-            "clear":   In(1),
-            "total":   Out(signed(form.acc_bits)),
-        })
-
-    @property
-    def form(self) -> Form:
-        return self._form
+        super().__init__(form, Trit)
 
     def elaborate(self, platform):
         m = Module()
         form = self._form
-        total = Signal(signed(form.acc_bits), reset_less=True)   # the first clear sets it
-        kept = Signal(form.acc_bits)
-        m.d.comb += [
-            self.total.eq(total),
-            kept.eq(total & ~self.clear.replicate(form.acc_bits)),
-        ]
+        total, kept = self.accumulator(m)
         if form.summation is Summation.SIDES:
             m.d.sync += total.eq(kept.as_signed() + self._sides(m))
             return m
