@@ -58,11 +58,18 @@ $(VENV)/.build: $(VENV)/.run pyproject.toml
 	@$(PIP) -e '.[build]'
 	@touch $@
 
-.PHONY: icarus
-icarus:
-	@command -v iverilog >/dev/null || { \
+# $(call apt,program,package,what it is,where it is to be had)
+apt = @command -v $(1) >/dev/null || { \
 	  root=$$( [ "$$(id -u)" = 0 ] || echo "sudo -n" ); \
-	  echo "Installing Icarus Verilog with apt"; \
-	  { $$root apt-get update -qq && $$root apt-get install -y -qq iverilog >/dev/null; } 2>/dev/null; \
-	  command -v iverilog >/dev/null; } || { \
-	  echo "The cocotb tests need Icarus Verilog, and it could not be installed from here: 'sudo apt install iverilog', or https://steveicarus.github.io/iverilog" >&2; exit 1; }
+	  echo "Installing $(3) with apt"; \
+	  { $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends $(2) >/dev/null; } 2>/dev/null; \
+	  command -v $(1) >/dev/null; } || { \
+	  echo "$(3) is needed, and could not be installed from here: 'sudo apt install $(2)', or $(4)" >&2; exit 1; }
+
+.PHONY: icarus icestorm
+icarus:
+	$(call apt,iverilog,iverilog,Icarus Verilog,https://steveicarus.github.io/iverilog)
+
+# Only the test that turns an iCE40 bitstream back into Verilog needs it, and is skipped without.
+icestorm:
+	$(call apt,icebox_vlog,fpga-icestorm,IceStorm,https://github.com/YosysHQ/icestorm)

