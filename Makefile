@@ -9,13 +9,35 @@ CONSTRAINTS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: run test bench boards docs lint lock clean
+.PHONY: run test coverage fuzz formal stress bench boards docs lint lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/tritloom run $(ARGS)
 
 test: $(VENV)/.test icarus
 	$(BIN)/python -m pytest sim tests $(ARGS)
+
+# Lines of host/ and sim/ that the tests run, in this process and in those they start; fails below 90 %. The gateware's own tests run none of them.
+coverage: $(VENV)/.test icarus
+	@mkdir -p build/coverage
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest sim tests --ignore=tests/rtl -o timeout=1200 $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# A million hostile bytes into the gateware, ten thousand damaged model files of each format into the loaders; more than an hour on two cores.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tritloom.sim.fuzz
+	$(BIN)/python -m tests.fuzz.model_files
+
+# Every property of the gateware, and what breaks it, as a table.
+formal: $(VENV)/.run
+	@$(PIP) -e '.[formal]'
+	@$(BIN)/python -m tritloom.sim.formal $(ARGS)
+
+# The compiled gateware at the end of a bad line: ten minutes and more.
+stress: $(VENV)/.run
+	@$(BIN)/python -m tritloom.sim.stress $(ARGS)
 
 bench: $(VENV)/.run
 	@$(BIN)/python -m tritloom.sim.bench $(ARGS)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tritloom.boards.pll import Pll, find_pll
+from tritloom.host.negotiation import candidates
 from tritloom.rtl.family import Family
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.site import START_BAUD, Site
@@ -138,6 +139,11 @@ class Board:
     def site(self) -> Site:
         """What the core tells of this board."""
         return Site(board=self.name, clock_hz=self.pll.output_hz, baud=START_BAUD, max_baud=self.max_baud)
+
+    @property
+    def baud(self) -> float:
+        """The rate that a host settles on with this board, in baud."""
+        return self.pll.output_hz / candidates(self.pll.output_hz, self.max_baud)[0].divisor
 
     @property
     def constraint_mhz(self) -> float:

@@ -1,6 +1,6 @@
 """A search over geometries for one board: what each would take, and how fast a model would run on it.
 
-Logic is estimated from synthesised parts (`Parts`), speed is what the model's runtime does on the device `model` (`Workload`), and a clock
+Logic is estimated from synthesised parts (`Parts`), speed is what the model's runtime does, in the device `model`'s cycles (`Workload`), and a clock
 rate is known of what was placed and routed, and of nothing else.
 """
 
@@ -20,7 +20,6 @@ from tritloom.boards.parts import Cost, Parts, sprams_of
 from tritloom.boards.report import ff_of, lut4_of, slowest
 from tritloom.boards.workload import Phase, Speed, Workload
 from tritloom.host.errors import UsageError
-from tritloom.host.negotiation import candidates as rates
 from tritloom.rtl.geometry import Geometry
 
 __all__ = ["Candidate", "Exploration", "Placed", "explore"]
@@ -109,7 +108,7 @@ class Candidate:
 
     def through_link(self, phase: Phase) -> float:
         """Tokens a second through the board's UART at its highest rate."""
-        return phase.link_tokens_per_s(self.board.pll.output_hz, baud_of(self.board))
+        return phase.link_tokens_per_s(self.board.pll.output_hz, self.board.baud)
 
     @property
     def rank(self) -> tuple[bool, float, int, int]:
@@ -195,7 +194,7 @@ class Exploration:
         board = self.board
         return {
             "board": board.name, "model": self.model, "clock_mhz": board.pll.output_hz / 1e6, "constraint_mhz": board.constraint_mhz,
-            "baud": baud_of(board), "lut4_available": board.capacity.lut4, "estimate_errors": self.errors,
+            "baud": board.baud, "lut4_available": board.capacity.lut4, "estimate_errors": self.errors,
             "candidates": [{"front": True, **candidate.record()} for candidate in self.front]
             + [{"front": False, **candidate.record()} for candidate in self.others],
         }
@@ -228,7 +227,7 @@ def explore(board: Board, model: str = "nano", *, place: int = 0, most_lanes: in
     """
     if place < 0:
         raise UsageError(f"`place` must be at least 0, not {place}")
-    workload, parts = Workload(model), Parts(board)
+    workload, parts = Workload.of(model), Parts(board)
     chosen = shapes(board, workload, parts.estimate, most_lanes)
     if not chosen:
         raise UsageError(f"there is no shape of at most {most_lanes} lanes for {board.name} that {workload.name} would make use of: allow more lanes")
@@ -246,12 +245,6 @@ def explore(board: Board, model: str = "nano", *, place: int = 0, most_lanes: in
         found = [candidate for candidate in found if candidate is not due] + ([placed] if placed else [])
         result = Exploration.of(board, workload.name, found)
     return result
-
-
-def baud_of(board: Board) -> float:
-    """The rate that a host settles on with this board, in baud."""
-    rate = rates(board.pll.output_hz, board.max_baud)[0]
-    return board.pll.output_hz / rate.divisor
 
 
 def _due(result: Exploration, tried: list[Candidate]) -> Candidate | None:

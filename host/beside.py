@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["written_beside"]
+__all__ = ["resolved", "written_beside"]
+
+
+def resolved(path: Path) -> Path:
+    """The path without links.
+
+    Raises
+    ------
+    OSError
+        If links lead in a circle, which Python before 3.13 says in another way.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError as error:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 
 @contextmanager
@@ -33,7 +48,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     OSError
         If the file cannot be written there.
     """
-    target = path.resolve()
+    target = resolved(path)
     if target.exists() and not target.is_file():
         yield target
         return

@@ -6,21 +6,25 @@ that its caller sees matrices and numbers only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from types import TracebackType
 
 import numpy as np
 
 from tritloom.host.counters import Counters
-from tritloom.host.errors import DisconnectedError, IncompatibleDeviceError, UsageError
+from tritloom.host.errors import DisconnectedError, IncompatibleDeviceError, MemoryFaultError, UsageError
+from tritloom.host.faults import Faults, FaultyTransport
 from tritloom.host.link import Command, Link
+from tritloom.host.memory import VECTORS, check_sums, check_vectors
 from tritloom.host.packing import pack_acts, pack_weights, result_bytes, unpack_results
+from tritloom.host.records import job_payload, write_commands
+from tritloom.host.schedule import Product, queues
 from tritloom.host.space import Space
 from tritloom.host.transport import open_transport
+from tritloom.host.words import ArrayMatrix, ArrayOrder, Words
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import COUNTERS, JOB, MOST_OUTPUTS, PAYLOAD_BYTES, WRITE, Destination, Engine, Memory, Op, Source, Weights
+from tritloom.rtl.wire import COUNTERS, MOST_OUTPUTS, PAYLOAD_BYTES, WRITE, Memory, Op
 
 __all__ = ["Accelerator", "Matrix", "connect"]
 
@@ -38,7 +42,7 @@ class _Part:
     result_bytes: int
     words: int
     at: int | None          # in the weight store; None: streamed
-    stream: list[bytes]     # payloads of the STREAM frames
+    stream: Sequence[bytes]    # payloads of the STREAM frames
 
 
 class Matrix:
@@ -94,6 +98,8 @@ class Accelerator:
     ----------
     link : Link
         Closed with this object.
+    verifiable : bool
+        Note what `verify` compares with, whenever a matrix is loaded. It takes longer to load than without.
 
     Members
     -------
@@ -103,10 +109,12 @@ class Accelerator:
         With its `bytes_sent` and `bytes_received`.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, verifiable: bool = False) -> None:
         self.link = link
+        self._verifiable = verifiable
         self.geometry = link.geometry
         self._space = Space(self.geometry.resident_words)
+        self._loaded: dict[int, tuple[_Part, np.ndarray | None]] = {}    # by its place: a part in the weight store, and its `check_sums`
         self._jobs = 0
         self._closed = False
 
@@ -132,8 +140,8 @@ class Accelerator:
     def load(self, w: np.ndarray) -> Matrix:
         """Put a matrix into the device.
 
-        It stays in the weight store where it fits; what does not is packed here and streamed with each multiplication. A matrix deeper
-        than the geometry's `depth` is split along K, and the parts' results are added on the host.
+        It stays in the weight store where it fits; what does not is packed here, kept so, and streamed with each multiplication. A matrix
+        deeper than the geometry's `depth` is split along K, and the parts' results are added on the host.
 
         Parameters
         ----------
@@ -149,15 +157,39 @@ class Accelerator:
         """
         self._check_open()
         w = _checked_matrix(w)
-        n, depth = w.shape[0], w.shape[1]
-        parts: list[_Part] = []
-        try:
-            for first in range(0, depth, self.geometry.depth):
-                parts.append(self._load_part(w[:, first:first + self.geometry.depth], first))
-        except BaseException:
-            self._free(parts)
-            raise
-        return Matrix(self, (n, depth), parts)
+        n, depth = w.shape
+
+        def cut(first: int, k: int) -> tuple[int, int, Words]:
+            words = pack_weights(self.geometry, w[:, first:first + k])
+            return first, k, Words(np.frombuffer(words, np.uint8), len(words))
+
+        return Matrix(self, (n, depth), self._load_parts(n, (cut(first, k) for first, k in self.geometry.cuts(depth))))
+
+    def load_words(self, matrix: ArrayMatrix) -> Matrix:
+        """Put a matrix into the device that lies in the words which its array reads, as a model file made for it holds them.
+
+        As `load`, but nothing is packed: what fits goes to the weight store, and what does not is read, from where it lies, with each
+        multiplication, a block at a time. Its memory (a mapped file) must stay as it is until the matrix is unloaded.
+
+        Parameters
+        ----------
+        matrix : ArrayMatrix
+            (N, K). Its words are not looked at: a code that is no weight counts as 0.
+
+        Raises
+        ------
+        ValueError
+            If it is in another array's words, or has more rows than a job tells.
+        DeviceError
+            If the device, or the way to it, fails.
+        """
+        self._check_open()
+        n, depth = matrix.shape
+        if not matrix.fits(self.geometry):
+            raise UsageError(f"the matrix must be in the words of this device's array ({ArrayOrder.of(self.geometry)}), not in those of "
+                             f"{matrix.order}: load its trits instead")
+        _check_size(n, depth)
+        return Matrix(self, (n, depth), self._load_parts(n, matrix.parts))
 
     def matmul(self, w: Matrix | np.ndarray, x: np.ndarray) -> np.ndarray:
         """Multiply vectors by a matrix: ``x @ w.T``, exactly.
@@ -215,42 +247,12 @@ class Accelerator:
         self._check_open()
         for matrix, x in products:
             self._check_product(matrix, x)
-        geometry = self.geometry
-        most_jobs = self.link.held_jobs
-        outs: list[np.ndarray] = []
-        jobs: list[_Job] = []
-        writes: list[tuple[int, np.ndarray]] = []    # (address, vectors)
-        places: dict[tuple[int, int, int], int] = {}    # where vectors already are: (id of x, first vector, first column) -> address
-        used = 0
-
-        def start() -> None:
-            nonlocal used
-            if jobs:
-                self._run(jobs, writes)
-            jobs.clear()
-            writes.clear()
-            places.clear()
-            used = 0
-
-        for matrix, x in products:
-            count = len(x)
-            out = np.empty((count, matrix.shape[0]), np.int32)
-            outs.append(out)
-            for vector in range(0, count, geometry.rows):
-                rows = min(geometry.rows, count - vector)
-                for part in matrix._parts:
-                    place = id(x), vector, part.first
-                    room = geometry.beats(part.k)
-                    if len(jobs) == most_jobs or part.at is None or place not in places and used + room > geometry.act_words:
-                        start()
-                    if place not in places:
-                        places[place] = used
-                        writes.append((used, x[vector:vector + rows, part.first:part.first + part.k]))
-                        used += room
-                    jobs.append(_Job(part, rows, places[place], out[vector:vector + rows], part.first > 0))
-                    if part.at is None:    # its words are sent behind it, so nothing can be queued behind it
-                        start()
-        start()
+        outs = [np.empty((len(x), matrix.shape[0]), np.int32) for matrix, x in products]
+        for queue in queues(self.geometry, self.link.held_jobs, [Product(len(x), id(x), matrix._parts) for matrix, x in products]):
+            writes = [(slot.acts_at, products[slot.product][1][slot.vector:slot.vector + slot.rows, slot.part.first:slot.part.first + slot.part.k])
+                      for slot in queue.writes]
+            self._run([_Job(slot.part, slot.rows, slot.acts_at, outs[slot.product][slot.vector:slot.vector + slot.rows], slot.part.first > 0)
+                       for slot in queue.jobs], writes)
         return outs
 
     def counters(self) -> Counters:
@@ -266,6 +268,50 @@ class Accelerator:
         self.link.execute([command])
         return Counters(**COUNTERS.unpack(command.reply))
 
+    @property
+    def resident_parts(self) -> int:
+        """Matrices, or parts of deep ones, that lie in the weight store."""
+        return len(self._loaded)
+
+    def verify(self) -> int:
+        """Check that the weight store holds what was loaded into it: the array multiplies all of it by vectors whose sums were noted.
+
+        Any one weight that changed is noticed, several in one output with a probability above ``1 - 255**-4`` (see
+        `tritloom.host.memory`). Streamed matrices are sent with each multiplication, under a CRC, and so not part of this.
+
+        Returns
+        -------
+        int
+            Outputs that were checked.
+
+        Raises
+        ------
+        UsageError
+            If the accelerator is not `verifiable`.
+        MemoryFaultError
+            If a matrix is not what was loaded.
+        DeviceError
+            If the device, or the way to it, fails.
+        """
+        self._check_open()
+        if not self._verifiable:
+            raise UsageError("there is nothing to verify the matrices with, as nothing was noted when they were loaded: connect with `verifiable=True`")
+        rows = self.geometry.rows
+        checked = 0
+        for part, expected in self._loaded.values():
+            got, x = np.empty((VECTORS, part.n), np.int32), check_vectors(part.k)
+            for vector in range(0, VECTORS, rows):
+                out = got[vector:vector + rows]
+                self._run([_Job(part, len(out), 0, out, False)], [(0, x[vector:vector + rows])])
+            wrong = np.flatnonzero((got != expected).any(axis=0))
+            if len(wrong):
+                raise MemoryFaultError(
+                    f"{self.link.name}: the weight store changed: {len(wrong):,} of {part.n:,} outputs of a loaded {part.n} x {part.k} matrix are "
+                    f"wrong, the first is output {wrong[0]}: connect again to load the weights anew, and test the store with "
+                    "`tritloom selftest --memory`")
+            checked += part.n
+        return checked
+
     def _run(self, jobs: list[_Job], writes: list[tuple[int, np.ndarray]]) -> None:
         """Write vectors, run jobs as one queue, and put their results where they belong."""
         geometry = self.geometry
@@ -274,14 +320,14 @@ class Accelerator:
         what = _describe(self._jobs + 1, jobs[0])
         for at, vectors in writes:
             for row, data in enumerate(pack_acts(geometry, vectors)):
-                commands += _writes(Memory.ACTS, row, at, data, geometry.lanes, per_frame, what)
+                commands += write_commands(Memory.ACTS, row, at, data, geometry.lanes, per_frame, what)
         queued = []
         for job in jobs:
             self._jobs += 1
             part = job.part
             queued.append(Command(
                 Op.JOB,
-                _job_payload(part.at, part.k, part.n, job.rows, job.acts_at, part.result_bytes, len(queued) < len(jobs) - 1),
+                job_payload(part.at, part.k, part.n, job.rows, job.acts_at, part.result_bytes, len(queued) < len(jobs) - 1),
                 _describe(self._jobs, job),
                 part.n * job.rows * part.result_bytes,
                 part.stream,
@@ -295,28 +341,39 @@ class Accelerator:
             else:
                 job.out[:] = results
 
-    def _load_part(self, w: np.ndarray, first: int) -> _Part:
+    def _load_parts(self, n: int, cuts: Iterable[tuple[int, int, Words]]) -> list[_Part]:
+        """Parts of a matrix, each given as first column, columns and words."""
+        parts: list[_Part] = []
+        try:
+            for first, k, words in cuts:
+                parts.append(self._load_part(n, k, first, words))
+        except BaseException:
+            self._free(parts)
+            raise
+        return parts
+
+    def _load_part(self, n: int, k: int, first: int, data: Words) -> _Part:
         geometry = self.geometry
-        n, k = w.shape
         words = geometry.words(n, k)
-        part = _Part(n, k, first, result_bytes(k), words, self._space.take(words), [])
-        data = pack_weights(geometry, w)
+        part = _Part(n, k, first, result_bytes(k), words, self._space.take(words), ())
         if part.at is None:
-            size = PAYLOAD_BYTES // geometry.word_bytes * geometry.word_bytes
-            part.stream = [data[i:i + size] for i in range(0, len(data), size)]
+            part.stream = data.frames(PAYLOAD_BYTES // geometry.word_bytes * geometry.word_bytes)
             return part
         per_frame = (PAYLOAD_BYTES - WRITE.size) // geometry.word_bytes
+        whole = data.read(0, len(data)).tobytes()
         try:
-            self.link.execute(_writes(Memory.WEIGHTS, 0, part.at, data, geometry.word_bytes, per_frame, f"loading a matrix (N={n}, K={k})"))
+            self.link.execute(write_commands(Memory.WEIGHTS, 0, part.at, whole, geometry.word_bytes, per_frame, f"loading a matrix (N={n}, K={k})"))
         except BaseException:
             self._free([part])
             raise
+        self._loaded[part.at] = part, check_sums(geometry, whole, n, k) if self._verifiable else None
         return part
 
     def _free(self, parts: Sequence[_Part]) -> None:
         for part in parts:
             if part.at is not None:
                 self._space.give(part.at, part.words)
+                self._loaded.pop(part.at, None)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -346,6 +403,8 @@ def connect(
     geometry: Geometry | None = None,
     timeout_s: float = 2.0,
     retries: int = 2,
+    faults: Faults | str | None = None,
+    verifiable: bool = False,
     **options: object,
 ) -> Accelerator:
     """Connect to a device.
@@ -359,7 +418,11 @@ def connect(
     timeout_s : float
         How long the device may be silent while a reply is due, in seconds.
     retries : int
-        How often an attempt that got nowhere is repeated.
+        How often silence is waited out once more. What comes damaged is asked for again up to 32 times as often in a row.
+    faults : Faults or str, optional
+        Damage the line on purpose (see `tritloom.host.faults`), such as ``"7:0.01"``: seed 7, one byte in a hundred.
+    verifiable : bool
+        Whether `Accelerator.verify` will be asked for.
     **options
         For the device's opener (see `tritloom.host.transport`).
 
@@ -378,14 +441,21 @@ def connect(
     """
     if geometry is not None and not isinstance(geometry, Geometry):
         raise UsageError(f"`geometry` must be a Geometry, such as Geometry.parse('2,8,4'), not {geometry!r}")
-    link = Link(open_transport(device, geometry=geometry, **options), timeout_s=timeout_s, retries=retries)
+    if isinstance(faults, str):
+        faults = Faults.parse(faults)
+    transport = open_transport(device, geometry=geometry, **options)
+    if faults is not None:
+        transport = FaultyTransport(transport, faults)
+    link = Link(transport, timeout_s=timeout_s, retries=retries)
+    if faults is not None:
+        transport.link = link
     if geometry is not None:
         try:
             link.identity.require(device, geometry)
         except IncompatibleDeviceError:
             link.close()
             raise
-    return Accelerator(link)
+    return Accelerator(link, verifiable=verifiable)
 
 
 def _checked_matrix(w: np.ndarray) -> np.ndarray:
@@ -396,47 +466,19 @@ def _checked_matrix(w: np.ndarray) -> np.ndarray:
         raise UsageError(f"the matrix must have an integer dtype, not {w.dtype} (shape {w.shape})")
     if w.ndim != 2 or w.size == 0:
         raise UsageError(f"the matrix must be 2-D (N, K) and not empty, not of shape {w.shape}")
-    if w.shape[0] > MOST_OUTPUTS:
-        raise UsageError(f"the matrix must have at most {MOST_OUTPUTS} rows, as a job tells no more, not {w.shape[0]}: load it in parts")
-    if w.shape[1] > _DEEPEST:
-        raise UsageError(f"the matrix must have at most {_DEEPEST} columns, so that int32 holds every result, not {w.shape[1]}")
+    _check_size(*w.shape)
     if w.min() < -1 or w.max() > 1:
         row, col = np.argwhere((w < -1) | (w > 1))[0]
         raise UsageError(f"the matrix must hold -1, 0 and 1 only, not {w[row, col]} (at row {row}, column {col} of shape {w.shape})")
     return w.astype(np.int8, copy=False)
 
 
+def _check_size(n: int, k: int) -> None:
+    if n > MOST_OUTPUTS:
+        raise UsageError(f"the matrix must have at most {MOST_OUTPUTS} rows, as a job tells no more, not {n}: load it in parts")
+    if k > _DEEPEST:
+        raise UsageError(f"the matrix must have at most {_DEEPEST} columns, so that int32 holds every result, not {k}")
+
+
 def _describe(number: int, job: _Job) -> str:
     return f"job {number} (N={job.part.n}, K={job.part.k}, rows={job.rows})"
-
-
-def _writes(memory: Memory, row: int, at: int, data: bytes, word_bytes: int, per_frame: int, what: str) -> list[Command]:
-    """WRITE commands for whole words."""
-    step = per_frame * word_bytes
-    return [
-        Command(Op.WRITE, _write_record(memory, row, at + i * per_frame) + data[i * step:(i + 1) * step], what)
-        for i in range(-(-len(data) // step))
-    ]
-
-
-@lru_cache(maxsize=1024)
-def _write_record(memory: Memory, row: int, at: int) -> bytes:
-    return WRITE.pack(memory=memory, row=row, at=at)
-
-
-@lru_cache(maxsize=4096)
-def _job_payload(at: int | None, k: int, n: int, rows: int, acts_at: int, size: int, hold: bool) -> bytes:
-    """The same few jobs run again for every token, so they are packed once."""
-    return JOB.pack(
-        engine=Engine.ARRAY,
-        source=Source.ACTS,
-        destination=Destination.LINK,
-        weights=Weights.STORE if at is not None else Weights.STREAM,
-        hold=int(hold),
-        rows=rows,
-        result_bytes=size,
-        acts_at=acts_at,
-        k=k,
-        n=n,
-        weights_at=at or 0,
-    )

@@ -17,6 +17,7 @@ __all__ = [
     "DisconnectedError",
     "IncompatibleDeviceError",
     "LinkError",
+    "MemoryFaultError",
     "ModelFileError",
     "NumericError",
     "PromptError",
@@ -29,8 +30,19 @@ __all__ = [
 ]
 
 
+#: Characters of a message that are shown: more than any sentence of ours has, and less than a hostile file can put into one.
+_MOST_SHOWN = 1000
+
+
 class TritloomError(Exception):
-    """Base of every error that tritloom raises on purpose."""
+    """Base of every error that tritloom raises on purpose.
+
+    Its text is one line and not long, whatever a file, a library or a tool that it quotes had to say: the middle is left out.
+    """
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().splitlines())
+        return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN - 300]} ... {text[-290:]}"
 
 
 class UsageError(TritloomError, ValueError):
@@ -121,6 +133,10 @@ class RefusedError(LinkError):
 
 class DeviceResetError(LinkError):
     """A device lost what was loaded into it: it was reset, or another program used it."""
+
+
+class MemoryFaultError(DeviceError):
+    """What lies in a device's weight store is not what was put there."""
 
 
 class IncompatibleDeviceError(DeviceError):

@@ -66,7 +66,7 @@ class Decoder:
         """
         *complete, rest = (self._rest + data).split(DELIMITER)
         # A frame already too long stays too long: its excess need not be kept, so garbage without a zero costs no memory.
-        self._rest = rest[:FRAME_BYTES + 2]
+        self._rest = rest[:FRAME_BYTES + 3]
         return [self._decode(piece) for piece in complete if piece]
 
     def _decode(self, piece: bytes) -> Frame | None:

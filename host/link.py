@@ -2,7 +2,8 @@
 
 Frames carry sequence numbers and every command has a reply. On any trouble (a bad frame, an unexpected reply, silence) the link does
 not try to find out what went wrong: it synchronises anew, which aborts whatever the device was doing, and redoes what was not
-acknowledged. Memories keep their contents over that, so an acknowledged write need not be repeated.
+acknowledged. Memories keep their contents over that, so an acknowledged write need not be repeated. Where trouble is frequent, commands
+go in pieces that a bad line lets through, and answers are waited for no longer than they lately took.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from tritloom.host.bad_line import BadLine, Lost
+from tritloom.host.command import Command
 from tritloom.host.errors import DeviceResetError, IncompatibleDeviceError, LinkError, RefusedError, TransportError, UsageError
 from tritloom.host.framing import DELIMITER, Decoder, Frame, encode, encoded_bytes
 from tritloom.host.identity import Identity
+from tritloom.host.line_quality import LineQuality
 from tritloom.host.negotiation import GREETING_S, PREAMBLE_BYTES, Negotiation
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.site import START_BAUD
-from tritloom.rtl.wire import ERROR, JOB, PAYLOAD_BYTES, RATE, RESULT, RESULT_BYTES, SYNC, Error, Op
+from tritloom.rtl.wire import COUNTERS, ERROR, JOB, PAYLOAD_BYTES, RATE, RESULT, RESULT_BYTES, SYNC, Error, Op
 
 __all__ = ["Command", "Link"]
 
@@ -43,41 +46,66 @@ _LEAST_BUFFER = 2 * encoded_bytes(PAYLOAD_BYTES)
 #: Errors that are not the line's fault: the same command would be refused again.
 _REFUSALS = {Error.LENGTH, Error.UNKNOWN, Error.BAD_JOB, Error.BAD_ADDRESS, Error.BAD_RATE}
 
-_SILENCE = "stopped answering"
+#: Tries on a line that damages what comes over it, for each one on a silent line. At one damaged byte in a hundred, a try (a synchronisation
+#: and one short frame each way) succeeds one time in four, so 32 times three fail together once in 10**12.
+_PERSISTENCE = 32
+
+#: Repeats of a SYNC as soon as a damaged frame shows that it, or its answer, may have been damaged: all with one nonce, so the answer to
+#: any of them will do, and those that come after it are known.
+_GREETINGS_AT_ONCE = 3
+
+#: Frames of the size that suits a bad line that are sent before the first of them is answered.
+_FRAMES_AT_RISK = 4
+
+#: (Sequence number, bytes sent when it was, command) of what is not answered yet, in order of sending.
+_Pending = deque[tuple[int, int, Command]]
+
+#: Greetings at a line's rate, while something comes back, before it is taken to be the wrong rate.
+_MOST_GREETINGS = 12
 
 
-@dataclass(slots=True, eq=False)
-class Command:
-    """One command, and its reply once it was executed.
-
-    Parameters
-    ----------
-    op : Op
-        WRITE, JOB, COUNTERS or RATE.
-    payload : bytes
-    what : str
-        Names it in error messages, such as ``"job 17 (N=128, K=128, rows=1)"``.
-    size : int
-        JOB: bytes of results to come.
-    stream : sequence of bytes
-        JOB with streamed weights: payloads of the STREAM frames that follow it.
-    cycles : int
-        JOB: how long the array may work on it, in clock cycles.
-    reply : bytes or None
-        After execution: the results, or the payload of the reply.
-    """
-
-    op: int
-    payload: bytes
-    what: str
-    size: int = 0
-    stream: Sequence[bytes] = ()
-    cycles: int = 0
-    reply: bytes | None = None
+#: A time-out of a day is none: what the operating system takes ends somewhere beyond it.
+_LONGEST_S = 86400.0
 
 
 class _Trouble(Exception):
     """Something that a new synchronisation may cure; the text completes "the device ..."."""
+
+    silence = False
+
+
+class _Silence(_Trouble):
+    """Nothing came."""
+
+    silence = True
+
+    def __init__(self) -> None:
+        super().__init__("stopped answering")
+
+
+class _Effort:
+    """How much was tried since something succeeded last.
+
+    Silence is given up as soon as it was waited out `attempts` times; a line on which something comes, but damaged, is worth many more
+    tries. Neither goes on for longer than it takes to wait for `attempts` commands, and as many synchronisations, in silence.
+    """
+
+    def __init__(self, attempts: int, timeout_s: float) -> None:
+        self._most, self._most_s = attempts, 2 * attempts * timeout_s
+        self.begin()
+
+    def begin(self) -> None:
+        """Something succeeded."""
+        self._spent, self._began = 0.0, time.monotonic()
+        self._damaged = False    # something came; an attempt that ends in silence then says little
+        self.attempts = 0
+
+    def failed(self, *, silence: bool, sticky: bool = True, working_s: float = 0.0) -> bool:
+        """Whether an attempt that failed was the last one; the device may have worked so many seconds in it."""
+        self.attempts += 1
+        self._damaged |= not silence
+        self._spent += 1.0 / _PERSISTENCE if self._damaged and sticky or not silence else 1.0
+        return self._spent >= self._most - 1e-6 or time.monotonic() - self._began > self._most_s + self._most * working_s
 
 
 class Link:
@@ -90,7 +118,7 @@ class Link:
     timeout_s : float
         How long the device may be silent while a reply is due, in seconds.
     retries : int
-        How often an attempt that got nowhere is repeated.
+        How often silence is waited out once more. What comes damaged is asked for again up to 32 times as often in a row.
 
     Members
     -------
@@ -100,6 +128,8 @@ class Link:
         The device's.
     bytes_sent, bytes_received : int
         All bytes so far, framing and repeats included.
+    synchronisations, repeats : int
+        What trouble cost so far: synchronisations after the first one, and commands (or pieces of them) that were sent again.
 
     Raises
     ------
@@ -112,19 +142,24 @@ class Link:
     """
 
     def __init__(self, transport: Transport, *, timeout_s: float = 2.0, retries: int = 2) -> None:
-        if not timeout_s > 0:
-            raise UsageError(f"`timeout_s` must be a positive number of seconds, not {timeout_s}")
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < _LONGEST_S:
+            raise UsageError(f"`timeout_s` must be a positive number of seconds, not {timeout_s!r}")
+        if isinstance(retries, bool) or not isinstance(retries, int):
+            raise UsageError(f"`retries` must be an integer, not {retries!r}")
         if retries < 0:
             raise UsageError(f"`retries` must be at least 0, not {retries}")
         self._transport = transport
         self._timeout_s = timeout_s
         self._attempts = retries + 1
+        self._quality = LineQuality(timeout_s)
+        self._effort = _Effort(retries + 1, timeout_s)
         self._decoder = Decoder()
         self._owner = 0    # nonce with which this link claimed the device
         self._seq = 0
         self._opened = self._synced = False
         self.bytes_sent = 0
         self.bytes_received = 0
+        self.synchronisations = self.repeats = 0
         self._negotiation = Negotiation(transport, self._greet, self._change_rate) if transport.baud is not None else None
         try:
             self._open()
@@ -136,6 +171,11 @@ class Link:
     def name(self) -> str:
         """The device as its user names it."""
         return self._transport.name
+
+    @property
+    def transport(self) -> Transport:
+        """What carries the bytes."""
+        return self._transport
 
     @property
     def geometry(self) -> Geometry:
@@ -167,24 +207,34 @@ class Link:
             If the way to the device fails.
         """
         todo = list(commands)
-        attempt = 0
+        effort = self._effort
+        effort.begin()
         try:
             while True:
                 try:
                     if not self._synced:
                         self._resynchronise()
                     self._synced = False    # an exception on the way leaves replies under way
+                    if self._quality.bad:
+                        todo = [piece for command in todo for piece in command.cut(self.geometry, self._quality.grain)]
                     self._exchange(todo)
                     self._synced = True
+                    for command in todo:
+                        command.settle()
                     return
                 except _Trouble as trouble:
+                    self._quality.trouble(silence=trouble.silence)
                     left = [command for command in todo if command.reply is None]
+                    if len(left) < len(todo):
+                        effort.begin()
+                        for command in todo:
+                            if command.reply is not None:
+                                command.settle()
                     if not left:
                         return    # only acknowledgements of streamed words are missing: their job's results prove that they arrived
-                    attempt = attempt + 1 if len(left) == len(todo) else 1
                     todo = left
-                    if attempt >= self._attempts:
-                        raise LinkError(f"{self.name}: the device {trouble} at {todo[0].what}, after {_times(attempt)}") from trouble
+                    if effort.failed(silence=trouble.silence, working_s=_working_s(todo[0])):
+                        raise LinkError(f"{self.name}: the device {trouble} at {todo[0].what}, after {_times(effort.attempts)}") from trouble
         except TransportError as error:
             unfinished = next((command for command in todo if command.reply is None), todo[-1])
             error.args = (f"{error}, at {unfinished.what}",)    # not a new one: subclasses may take what they like
@@ -198,10 +248,9 @@ class Link:
         if self._negotiation is not None:
             identity, tried = self._negotiation.find(), f"{START_BAUD} baud and others"
         else:
-            identity, tried = None, _times(self._attempts)
-            for _ in range(self._attempts):
-                if identity := self._greet(self._timeout_s):
-                    break
+            identity, tried = self._greet_often(), _times(self._effort.attempts + 1)
+            while identity is None and not self._effort.failed(silence=not self._heard, sticky=False):
+                identity, tried = self._greet_often(), _times(self._effort.attempts + 1)
         if identity is None:
             why = (f"sends bytes ({self.bytes_received}), but no reply: is it a tritloom device, and is the speed right?" if self.bytes_received else
                    "does not answer: is it powered, configured, and connected there?")
@@ -215,20 +264,39 @@ class Link:
         self._opened = self._synced = True
 
     def _resynchronise(self) -> None:
-        identity = self._greet(self._timeout_s if self._negotiation is None else min(self._timeout_s, GREETING_S))
-        lost = identity is None
-        if lost and self._negotiation is not None:
-            identity = self._negotiation.start_again()
+        self.synchronisations += 1
+        if self._negotiation is None:
+            identity = self._greet_often()
+        else:
+            identity, greetings = self._greet(min(self._timeout_s, GREETING_S)), 1
+            while identity is None and self._heard and greetings < _MOST_GREETINGS:
+                identity, greetings = self._greet(min(self._timeout_s, GREETING_S)), greetings + 1
+            lost = identity is None
+            if lost:
+                identity = self._negotiation.start_again()
         if identity is None:
-            raise _Trouble(_SILENCE)
+            raise _Trouble("answered with damaged frames only") if self._heard else _Silence()
         if identity.geometry != self.geometry:
             raise IncompatibleDeviceError(
                 f"{self.name}: the device became another one (geometry {identity.geometry} instead of {self.geometry}): connect again")
         if identity.owner != self._owner:
             raise DeviceResetError(
                 f"{self.name}: the device was reset, or used by another program, so the weights loaded into it are lost: connect again")
-        if lost:
+        if self._negotiation is not None and lost:
             self._negotiation.speed_up(identity)
+
+    def _greet_often(self) -> Identity | None:
+        """Synchronise within the time-out; after a recent trouble by asking again and again, each time more patiently."""
+        began, silences = time.monotonic(), 0
+        while True:
+            patience_s = self._quality.patience_s(silences)
+            asked = time.monotonic()
+            identity = self._greet(min(patience_s, began + self._timeout_s - asked))
+            now = time.monotonic()
+            # A device that says at once that it will say nothing is not asked again.
+            if identity is not None or self._heard or now - asked < patience_s / 2 or now - began >= self._timeout_s:
+                return identity
+            silences += 1
 
     def _greet(self, timeout_s: float) -> Identity | None:
         """Synchronise. Everything the device sent before its identity is dropped.
@@ -236,7 +304,7 @@ class Link:
         Parameters
         ----------
         timeout_s : float
-            How long to wait for the identity, in seconds; None comes back if there was none.
+            How long to wait for the identity, in seconds; None comes back if there was none. `_heard` then says whether frames came.
         """
         number = secrets.randbelow((1 << 32) - 1) + 1
         if not self._opened:
@@ -247,16 +315,26 @@ class Link:
         if self._negotiation is not None:
             preamble = _LONG_PREAMBLE
             self._decoder = Decoder()    # what was half received at another rate
-        self._write(preamble + encode(Op.SYNC, self._seq, SYNC.pack(nonce=number, claim=int(not self._opened))))
+            self._quality.changed()
+        sync = preamble + encode(Op.SYNC, self._seq, SYNC.pack(nonce=number, claim=int(not self._opened)))
+        self._write(sync)
         self._seq = (self._seq + 1) & 0xFF
-        deadline = time.monotonic() + timeout_s
+        self._heard, again = False, _GREETINGS_AT_ONCE if self._negotiation is None else 0
+        latest = deadline = time.monotonic() + timeout_s
         try:
-            while True:
+            while time.monotonic() <= latest:    # or it never stops talking
                 for frame in self._receive(deadline):
                     if frame is not None and frame[0] == Op.IDENTITY and frame[2].startswith(nonce):
                         return Identity.parse(self.name, frame[2])
+                    if again and (frame is None or frame[0] == Op.ERROR and frame[1] == 0):    # either the question or its answer was damaged
+                        self._write(sync)
+                        again -= 1
+                self._heard = True
+                if self._negotiation is None:    # it answers: either at once, or damaged
+                    deadline = min(deadline, time.monotonic() + self._quality.settled_s)
         except _Trouble:
-            return None
+            pass
+        return None
 
     def _change_rate(self, divisor: int) -> bool:
         """Whether the device took another rate."""
@@ -283,13 +361,48 @@ class Link:
     def _exchange(self, commands: Sequence[Command]) -> None:
         """Send commands and take their replies, until all have come."""
         window = float("inf") if self._transport.flow_controlled else self.identity.rx_bytes
+        before = self.bytes_sent + self.bytes_received
+        acks: _Pending = deque()
+        jobs: _Pending = deque()
+        try:
+            if self._quality.bad and commands[0].op != Op.RATE:
+                self._insist(commands, window)
+            else:
+                self._converse(commands, window, acks, jobs)
+        except _Trouble:
+            self.repeats += len(acks) + len(jobs)
+            raise
+        finally:
+            self._quality.passed(self.bytes_sent + self.bytes_received - before)
+
+    def _insist(self, commands: Sequence[Command], window: float) -> None:
+        """The same on a bad line."""
+        def receive(deadline: float) -> list[Frame | None]:
+            try:
+                return self._receive(deadline)
+            except _Silence:
+                return []
+
+        # What follows a damaged frame is sent in vain, so few are under way.
+        line = BadLine(
+            commands, number=self._next_seq, write=self._write, receive=receive, quality=self._quality, working_s=_working_s,
+            window=min(window, _FRAMES_AT_RISK * encoded_bytes(self._quality.grain)), refused=self._unexpected, timeout_s=self._timeout_s)
+        try:
+            line.run()
+        except Lost as lost:
+            raise (_Silence() if lost.silence else _Trouble("answered with damaged frames only")) from None
+        finally:
+            self.repeats += line.repeats
+
+    def _converse(self, commands: Sequence[Command], window: float, acks: _Pending, jobs: _Pending) -> None:
+        """The same, with at most `window` bytes of commands unanswered; `acks` and `jobs` are those, by what answers them."""
         frames = self._frames(commands)
         upcoming = next(frames, None)
-        acks: deque[tuple[int, int, Command]] = deque()    # (seq, bytes sent when it was, command), in order of sending
-        jobs: deque[tuple[int, int, Command]] = deque()
+        most_jobs = self.held_jobs
         sent = answered = 0
         results: list[bytes] = []    # of jobs[0]
         received = 0
+        due: float | None = None    # until when an answer must have come, in what `time.monotonic` counts
 
         while True:
             batch = []
@@ -297,6 +410,8 @@ class Link:
                 seq, command, is_job, data = upcoming
                 if sent > answered and sent - answered + len(data) > window:
                     break
+                if jobs and (command.op == Op.WRITE or is_job and len(jobs) >= most_jobs):
+                    break    # memories do not change under a job, and the queue has a depth
                 sent += len(data)
                 batch.append(data)
                 (jobs if is_job else acks).append((seq, sent, command))
@@ -306,8 +421,9 @@ class Link:
             if not acks and not jobs:
                 return
 
-            working_s = jobs[0][2].cycles / _SLOWEST_HZ if jobs else 0.0
-            for frame in self._receive(time.monotonic() + self._timeout_s + working_s):
+            if due is None:
+                due = time.monotonic() + self._quality.patience_s() + (_working_s(jobs[0][2]) if jobs else 0.0)
+            for frame in self._receive(due):
                 if frame is None:
                     raise _Trouble("sent a damaged frame")
                 op, seq, payload = frame
@@ -322,13 +438,22 @@ class Link:
                         command.reply = b"".join(results)
                         results, received = [], 0
                         jobs.popleft()
-                elif acks and seq == acks[0][0] and op == (Op.COUNTS if acks[0][2].op == Op.COUNTERS else Op.ACK):
+                elif acks and seq == acks[0][0] and (op, len(payload)) == ((Op.COUNTS, COUNTERS.size) if acks[0][2].op == Op.COUNTERS else (Op.ACK, 0)):
                     _, position, command = acks.popleft()
                     if command.op != Op.JOB:    # else the acknowledgement is that of its streamed words
                         command.reply = payload
+                elif self._is_stale(frame, acks):
+                    if due is not None and time.monotonic() > due:    # it goes on and on
+                        raise _Silence
+                    continue
                 else:
                     raise self._unexpected(frame, [*acks, *jobs])
-                answered = max(answered, position)
+                answered, due = max(answered, position), None
+
+    def _is_stale(self, frame: Frame, acks: _Pending) -> bool:
+        """A second reply to a command that came twice: an ACK of none that waits for one, or the identity of the synchronisation before."""
+        op, seq, _ = frame
+        return op == Op.IDENTITY or op == Op.ACK and all(seq != pending for pending, _, _ in acks)
 
     def _unexpected(self, frame: Frame, pending: Sequence[tuple[int, int, Command]]) -> _Trouble | RefusedError:
         """What a frame that answers nothing means: an error reply to a pending command may be final, all else can be tried again."""
@@ -343,19 +468,28 @@ class Link:
 
     def _receive(self, deadline: float) -> list[Frame | None]:
         """The next frames, at least one, bad ones as None."""
+        now = asked = time.monotonic()
         while True:
-            data = self._transport.read(max(0.0, deadline - time.monotonic()))
+            data = self._transport.read(max(0.0, deadline - now))
             if not data:
-                raise _Trouble(_SILENCE)
+                raise _Silence
             self.bytes_received += len(data)
-            if frames := self._decoder.feed(data):
+            frames = self._decoder.feed(data)
+            now = time.monotonic()
+            if frames:
+                self._quality.answered(now - asked)
                 return frames
-            if time.monotonic() > deadline:
-                raise _Trouble(_SILENCE)
+            if now > deadline:
+                raise _Silence
 
     def _write(self, data: bytes) -> None:
         self._transport.write(data)
         self.bytes_sent += len(data)
+
+
+def _working_s(command: Command) -> float:
+    """How long the array may work on a command, in seconds."""
+    return command.cycles / _SLOWEST_HZ
 
 
 def _times(attempts: int) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritloom.host.trits import pack_trits
+from tritloom.host.trits import pack_trits, unpack_trits
 from tritloom.rtl.geometry import Geometry
 
-__all__ = ["pack_acts", "pack_weights", "result_bytes", "unpack_results"]
+__all__ = ["pack_acts", "pack_weights", "result_bytes", "unpack_results", "unpack_weights"]
+
 
 def pack_weights(geometry: Geometry, w: np.ndarray) -> bytes:
     """Pack a matrix into words of the weight store.
@@ -32,22 +33,56 @@ def pack_weights(geometry: Geometry, w: np.ndarray) -> bytes:
         ``geometry.words(N, K) * geometry.word_bytes`` bytes.
     """
     n, k = w.shape
-    cols, lanes = geometry.cols, geometry.lanes
-    beats, tiles = geometry.beats(k), geometry.tiles(n)
+    cols, lanes, beats, tiles = geometry.cols, geometry.lanes, geometry.beats(k), geometry.tiles(n)
+    if w.shape != (tiles * cols, beats * lanes):
+        whole = np.zeros((tiles * cols, beats * lanes), np.int8)
+        whole[:n, :k] = w
+        w = whole
+    packed = lanes % 4 == 0    # a chunk is whole bytes: four trits are moved at a time
+    chunks = (pack_trits(w) if packed else w).reshape(tiles, cols, beats, -1)
+    words = np.zeros((geometry.words(n, k), cols, chunks.shape[3]), chunks.dtype)
+    for col in range(cols):
+        turned, late = _place(geometry, words, col, tiles, beats)
+        turned[:, :beats - late] = chunks[:, col, late:]
+        turned[:, beats - late:] = chunks[:, col, :late]
+    return (words if packed else pack_trits(words.reshape(len(words), -1))).tobytes()
 
-    # One tile more than the matrix has, all zeros: where a column has nothing to do in a word, it looks there.
-    padded = np.zeros((tiles + 1, cols, beats, lanes), np.int8)
-    whole = np.zeros((tiles * cols, beats * lanes), np.int8)
-    whole[:n, :k] = w
-    padded[:tiles] = whole.reshape(tiles, cols, beats, lanes)
 
-    word = np.arange(geometry.words(n, k))[:, None]
-    col = np.arange(cols)[None, :]
-    tile = (word - col) // beats
-    tile[(tile < 0) | (tile >= tiles)] = tiles
-    trits = padded[tile, col, (word - col // geometry.col_pitch) % beats]    # (words, cols, lanes)
+def unpack_weights(geometry: Geometry, words: np.ndarray, n: int, k: int) -> np.ndarray:
+    """The matrix that `pack_weights` packed.
 
-    return pack_trits(trits.reshape(len(word), cols * lanes)).tobytes()
+    Parameters
+    ----------
+    geometry : Geometry
+    words : np.ndarray
+        ``geometry.words(n, k) * geometry.word_bytes`` uint8.
+    n, k : int
+        Its shape.
+
+    Returns
+    -------
+    np.ndarray
+        (n, k) int8.
+    """
+    cols, lanes, beats, tiles = geometry.cols, geometry.lanes, geometry.beats(k), geometry.tiles(n)
+    packed = lanes % 4 == 0
+    by_word = words.reshape(geometry.words(n, k), geometry.word_bytes)
+    by_column = (by_word if packed else unpack_trits(by_word, cols * lanes)).reshape(len(by_word), cols, -1)
+    chunks = np.empty((tiles, cols, beats, by_column.shape[2]), by_column.dtype)
+    for col in range(cols):
+        turned, late = _place(geometry, by_column, col, tiles, beats)
+        chunks[:, col, late:] = turned[:, :beats - late]
+        chunks[:, col, :late] = turned[:, beats - late:]
+    rows = chunks.reshape(tiles * cols, -1)[:n]
+    return unpack_trits(rows, k) if packed else np.ascontiguousarray(rows[:, :k])
+
+
+def _place(geometry: Geometry, words: np.ndarray, col: int, tiles: int, beats: int) -> tuple[np.ndarray, int]:
+    """A column's part of the words, (tiles, beats, ...), and the chunk with which its tiles begin.
+
+    It begins with word `col`, and there meets the chunk of activations that has come that far.
+    """
+    return words[col:col + tiles * beats, col].reshape(tiles, beats, -1), (col - col // geometry.col_pitch) % beats
 
 
 def pack_acts(geometry: Geometry, x: np.ndarray) -> list[bytes]:

@@ -35,8 +35,8 @@ _log = logging.getLogger("tritloom.serve")
 
 _CHUNK = 1 << 16
 
-#: Bytes that may wait for a slow client before the device waits too.
-_MOST_PENDING = 1 << 20
+#: Bytes that may wait for a slow client before the device waits too, and for a slow device before the client does.
+_MOST_PENDING = _MOST_BACKLOG = 1 << 20
 
 #: Linux's way to read any rate, not just those that POSIX knows, and where it is in what comes back (`struct termios2`).
 _TCGETS2, _TERMIOS2_BYTES, _OSPEED_AT = 0x802C542A, 44, 40
@@ -150,7 +150,7 @@ class Server:
             self._follow_rate()
             moved = self._client in woken and self._take()
             moved |= self._hand_on(_SLICE_S if device is None else 0.0)
-            if moved or self._transport.busy:
+            if moved or self._transport.busy or self._transport.backlog and len(self._pending) < _MOST_PENDING:
                 active, pause = time.monotonic(), 0.0
             elif pause is not None:
                 pause = min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
@@ -174,8 +174,9 @@ class Server:
                 selector.register(self._listener, selectors.EVENT_READ)
             if self._client is not None:
                 # A client that does not read is not read either: its commands would only make more replies.
-                reads = selectors.EVENT_READ if len(self._pending) < _MOST_PENDING else 0
-                selector.register(self._client, reads | (selectors.EVENT_WRITE if self._pending else 0))
+                room = len(self._pending) < _MOST_PENDING and self._transport.backlog < _MOST_BACKLOG
+                if events := (selectors.EVENT_READ if room else 0) | (selectors.EVENT_WRITE if self._pending else 0):
+                    selector.register(self._client, events)
             if device is not None and len(self._pending) < _MOST_PENDING:
                 selector.register(device, selectors.EVENT_READ)
             return {key.fileobj for key, events in selector.select(timeout_s) if events & selectors.EVENT_READ}

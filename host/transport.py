@@ -53,6 +53,8 @@ class Transport(ABC):
         The rate that the user asked for; None: as fast as device and way go.
     busy : bool
         Of a device that only moves inside `read`: it has not come to rest, even if `read` had nothing to return.
+    backlog : int
+        Of such a device: bytes written that it has not taken. Whoever writes for somebody else waits while there are many.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Transport(ABC):
     baud: int | None = None
     wanted_baud: int | None = None
     busy: bool = False
+    backlog: int = 0
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -185,7 +188,7 @@ def open_transport(device: str, **options: object) -> Transport:
     TransportError
         If it cannot be opened.
     """
-    if not isinstance(device, str):
+    if not isinstance(device, str) or "\0" in device:
         raise UsageError(f"a device is named by a text such as 'sim' or 'tcp:localhost:7333', not {device!r}")
     name, _, address = device.partition(":")
     entries = _entries()

@@ -1,5 +1,7 @@
 """Ternary tensors and their packings: two bits a weight, as model files and the weight store hold them, and five weights a byte, for model files only.
 
+A tensor has one scale, or one for each group of columns of each row.
+
 The 2-bit code is the one the array reads: ``00`` is 0, ``01`` is +1, ``11`` is -1 (the low two bits of the two's complement), and ``10`` is
 none of them. Four trits share a byte, the first in the low bits, and every row starts at a byte, so that a row can be cut out
 of a memory-mapped matrix without touching its neighbours.
@@ -18,11 +20,27 @@ import numpy as np
 
 from tritloom.host.errors import UsageError
 
-__all__ = ["BASE3", "PACKINGS", "TWO_BIT", "Packing", "Ternary", "has_invalid_code", "is_scale", "pack_trits", "packed_row_bytes", "unpack_trits"]
+__all__ = [
+    "BASE3",
+    "PACKINGS",
+    "TWO_BIT",
+    "Packing",
+    "Ternary",
+    "are_scales",
+    "base3_to_two_bit",
+    "has_invalid_code",
+    "is_scale",
+    "pack_trits",
+    "packed_row_bytes",
+    "two_bit_to_base3",
+    "unpack_trits",
+]
 
 # Row b holds the four trits of byte b; an invalid code decodes to 0 here, readers refuse it with `has_invalid_code`.
 _CODES = np.array([0, 1, 0, -1], dtype=np.int8)
 _BYTE_TO_TRITS = _CODES[(np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3]
+# The same as one number, which is looked up four times as fast as four.
+_BYTE_TO_WORD = _BYTE_TO_TRITS.view("<u4")[:, 0].copy()
 
 
 @dataclass(frozen=True)
@@ -34,7 +52,8 @@ class Ternary:
     trits
         ``(N, K)`` int8 in {-1, 0, 1}; ``N`` out features, ``K`` in features.
     scale
-        What a result is multiplied by; positive, and finite as a float32.
+        What a result is multiplied by: one number, or ``(N, K / group)`` float32, one for each `group` columns of each row. Positive, and finite
+        as a float32.
 
     Raises
     ------
@@ -43,7 +62,7 @@ class Ternary:
     """
 
     trits: np.ndarray
-    scale: float
+    scale: float | np.ndarray
 
     def __post_init__(self) -> None:
         trits = self.trits
@@ -53,8 +72,23 @@ class Ternary:
         if trits.min() < -1 or trits.max() > 1:
             worst = trits.min() if trits.min() < -1 else trits.max()
             raise UsageError(f"`trits` must hold only -1, 0 and 1, not {worst} (in a matrix {trits.shape})")
-        if not is_scale(self.scale):
+        if isinstance(self.scale, np.ndarray):
+            self._check_groups(self.scale)
+        elif not is_scale(self.scale):
             raise UsageError(f"`scale` must be a positive number that float32 holds, not {self.scale!r}")
+
+    @property
+    def group(self) -> int | None:
+        """Columns that share a scale; ``None`` when there is one scale for all of the matrix."""
+        return self.trits.shape[1] // self.scale.shape[1] if isinstance(self.scale, np.ndarray) else None
+
+    def _check_groups(self, scale: np.ndarray) -> None:
+        n, k = self.trits.shape
+        if scale.dtype != np.float32 or scale.ndim != 2 or scale.shape[0] != n or scale.shape[1] < 1 or k % scale.shape[1]:
+            raise UsageError(f"`scale` must be one number or a float32 array ({n}, {k} / group) for trits {self.trits.shape}, not {scale.dtype} {scale.shape}")
+        if not are_scales(scale):
+            row, place = np.argwhere(~_fit(scale))[0]
+            raise UsageError(f"`scale` must hold positive numbers that float32 holds, not {float(scale[row, place])!r} (at row {row}, group {place})")
 
 
 def is_scale(value: object) -> bool:
@@ -63,6 +97,16 @@ def is_scale(value: object) -> bool:
         return False
     limits = np.finfo(np.float32)
     return math.isfinite(value) and float(limits.tiny) <= value <= float(limits.max)
+
+
+def are_scales(values: np.ndarray) -> bool:
+    """Whether every one of some float32 values can scale a BitLinear's columns: positive and finite, and not below the least normal number."""
+    return bool(_fit(values).all())
+
+
+def _fit(values: np.ndarray) -> np.ndarray:
+    limits = np.finfo(np.float32)
+    return (values >= limits.tiny) & (values <= limits.max)    # NaN is neither
 
 
 def packed_row_bytes(k: int) -> int:
@@ -84,14 +128,20 @@ def pack_trits(trits: np.ndarray) -> np.ndarray:
         ``(N, ceil(K / 4))`` uint8; codes past ``K`` are 0.
     """
     n, k = trits.shape
-    codes = np.zeros((n, packed_row_bytes(k) * 4), dtype=np.uint8)
-    codes[:, :k] = trits & 3
-    return codes[:, 0::4] | codes[:, 1::4] << 2 | codes[:, 2::4] << 4 | codes[:, 3::4] << 6
+    if k % 4:
+        whole = np.zeros((n, packed_row_bytes(k) * 4), np.int8)
+        whole[:, :k] = trits
+        trits = whole
+    # Four codes at once: those of bytes 1 and 3 move down behind those of 0 and 2, then both pairs together.
+    codes = np.ascontiguousarray(trits).view("<u4") & np.uint32(0x03030303)
+    codes |= codes >> 6
+    codes |= codes >> 12
+    return codes.astype(np.uint8)
 
 
 def unpack_trits(packed: np.ndarray, k: int) -> np.ndarray:
     """The ``(N, k)`` int8 matrix that `pack_trits` packed."""
-    return np.ascontiguousarray(_BYTE_TO_TRITS[packed].reshape(packed.shape[0], -1)[:, :k])
+    return np.ascontiguousarray(_BYTE_TO_WORD[packed].view(np.int8).reshape(packed.shape[0], -1)[:, :k])
 
 
 def has_invalid_code(packed: np.ndarray, k: int) -> bool:
@@ -122,7 +172,7 @@ def _pack_base3(trits: np.ndarray) -> np.ndarray:
 
 
 def _unpack_base3(packed: np.ndarray, k: int) -> np.ndarray:
-    return np.ascontiguousarray(_BASE3_TO_TRITS[packed].reshape(packed.shape[0], -1)[:, :k])
+    return np.ascontiguousarray(np.take(_BASE3_TO_TRITS, packed, axis=0).reshape(packed.shape[0], -1)[:, :k])
 
 
 def _has_invalid_base3(packed: np.ndarray, k: int) -> bool:
@@ -130,6 +180,25 @@ def _has_invalid_base3(packed: np.ndarray, k: int) -> bool:
         return True
     used = (k - 1) % 5 + 1
     return bool(_BASE3_TO_TRITS[packed[:, -1], used:].any())
+
+
+# Two bytes in base 3 as twenty bits of 2-bit codes, the first byte's in the low ten; what is no byte in base 3 decodes to anything.
+_BASE3_TO_CODES = ((_BASE3_TO_TRITS & 3).astype(np.uint32) << np.arange(0, 10, 2, dtype=np.uint32)).sum(axis=1, dtype=np.uint32)
+_PAIR_TO_CODES = (_BASE3_TO_CODES[None, :] | _BASE3_TO_CODES[:, None] << np.uint32(10)).reshape(-1)
+
+
+def two_bit_to_base3(packed: np.ndarray) -> np.ndarray:
+    """Bytes of four 2-bit codes, ``(n,)`` uint8 without the code ``10``, as ``(ceil(4 n / 5),)`` bytes of five trits; trits behind the last are 0."""
+    return _pack_base3(unpack_trits(packed[None], 4 * packed.size))[0]
+
+
+def base3_to_two_bit(coded: np.ndarray) -> np.ndarray:
+    """The way back, five bytes for every four: ``(m,)`` uint8 to ``(5 * ceil(m / 4),)``; codes past the last byte's trits are 0."""
+    if coded.size % 4:
+        coded = np.concatenate([coded, np.full(-coded.size % 4, 121, np.uint8)])
+    pairs = _PAIR_TO_CODES[np.ascontiguousarray(coded).view("<u2")].reshape(-1, 2).astype(np.uint64)
+    codes = pairs[:, 0] | pairs[:, 1] << np.uint64(20)
+    return codes.view(np.uint8).reshape(-1, 8)[:, :5].reshape(-1)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 
-__all__ = ["COARSEST_TREE_PITCH", "Geometry"]
+__all__ = ["COARSEST_TREE_PITCH", "MOST_WEIGHT_WORDS", "Geometry"]
 
 #: No tree of up to 128 lanes has a register with this `tree_pitch`.
 COARSEST_TREE_PITCH = 8
+
+#: Most words that a weight store can have.
+MOST_WEIGHT_WORDS = 1 << 24
 
 #: Rules for each field: (lowest, highest). The highest values are what `wire.IDENTITY` can carry or what one frame can hold.
 _RANGES = {
@@ -20,7 +23,7 @@ _RANGES = {
     "col_pitch": (1, 255),
     "tree_pitch": (1, COARSEST_TREE_PITCH),
     "depth": (1, 65535),
-    "weight_words": (2, 1 << 24),
+    "weight_words": (2, MOST_WEIGHT_WORDS),
     "stream_words": (2, 1 << 15),
     "queue": (1, 255),
 }
@@ -175,6 +178,10 @@ class Geometry:
     def words(self, n: int, k: int) -> int:
         """Words of the weight store that an N x K matrix takes."""
         return self.tiles(n) * self.beats(k) + self.ramp
+
+    def cuts(self, k: int) -> list[tuple[int, int]]:
+        """How K columns are cut into jobs: the first of each part, and how many, at most `depth`."""
+        return [(first, min(self.depth, k - first)) for first in range(0, k, self.depth)]
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

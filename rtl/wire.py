@@ -7,6 +7,7 @@ A frame is ``op, seq, payload, CRC-32``, at most `FRAME_BYTES` long, COBS-encode
 COBS adds exactly one byte, so a frame's time on the wire does not depend on its data. All numbers are little-endian.
 """
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -124,6 +125,10 @@ class Weights(IntEnum):
     STREAM = 1
 
 
+#: What `struct` calls an unsigned number of so many bits.
+_STRUCT_CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
+
+
 @dataclass(frozen=True)
 class Field:
     """One unsigned number of a record: its name, width (a multiple of 8 bits) and meaning."""
@@ -146,6 +151,16 @@ class Record:
         """Bytes of the packed record."""
         return sum(field.bits for field in self.fields) // 8
 
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def _struct(self) -> struct.Struct | None:
+        """All fields at once, several times as fast as one by one; None if a field is wider than `struct` knows."""
+        codes = [_STRUCT_CODES.get(field.bits, "") for field in self.fields]
+        return struct.Struct("<" + "".join(codes)) if all(codes) else None
+
     def pack(self, **values: int) -> bytes:
         """Pack one value for each field.
 
@@ -154,9 +169,13 @@ class Record:
         ValueError
             If a field is missing, unknown, or does not fit its width.
         """
-        names = {field.name for field in self.fields}
-        if names != values.keys():
-            raise ValueError(f"{self.name} must have the fields {sorted(names)}, not {sorted(values)}")
+        if self._struct is not None and len(values) == len(self._names):
+            try:
+                return self._struct.pack(*[values[name] for name in self._names])
+            except (KeyError, struct.error):
+                pass    # what is wrong is found out below
+        if set(self._names) != values.keys():
+            raise ValueError(f"{self.name} must have the fields {sorted(self._names)}, not {sorted(values)}")
         parts = []
         for field in self.fields:
             value = values[field.name]
@@ -175,6 +194,8 @@ class Record:
         """
         if len(data) < self.size:
             raise ValueError(f"{self.name} must have at least {self.size} bytes, not {len(data)}")
+        if self._struct is not None:
+            return dict(zip(self._names, self._struct.unpack_from(data), strict=True))
         values, at = {}, 0
         for field in self.fields:
             end = at + field.bits // 8

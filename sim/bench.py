@@ -1,4 +1,7 @@
-"""Measurements of the simulated devices: ``make bench``. Speeds depend on the machine; what must not is checked as well."""
+"""Measurements of the simulated devices: ``make bench``. Speeds depend on the machine; what must not is checked as well.
+
+``--large FILE`` adds those of a large model; ``python tests/formats/make_large.py FOLDER`` and ``tritloom convert FOLDER FILE`` make one.
+"""
 
 import argparse
 import json
@@ -7,13 +10,17 @@ import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tritloom.host import Accelerator, Model, connect
+from tritloom.host.model.file import open_model
+from tritloom.sim.breakdown import watched
 from tritloom.sim.golden import NumpyAccelerator
+from tritloom.sim.large import run_layer, run_step
 
 _PROMPT = "ROMEO:"
 _TOKENS = 200
@@ -21,11 +28,14 @@ _TRITLOOM = [sys.executable, "-c", "from tritloom.host.cli import main; main()"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tritloom.sim.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tritloom.sim.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--cases", type=int, default=500, help="random matrices (default 500)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the random matrices (default 1)")
+    parser.add_argument("--large", type=Path, metavar="FILE", help="measure this model file as well")
     options = parser.parse_args()
+    if options.large and not options.large.is_file():
+        parser.error(f"there is no model file {options.large}")    # now, not after minutes
     console = Console(stderr=True)
 
     rows: list[tuple[str, str, object, str]] = []    # name, what it must reach, value, unit
@@ -33,13 +43,15 @@ def main() -> None:
         pass
     with console.status("starting `tritloom run`"):
         rows.append(("`tritloom run`, start to first character", "<= 3", round(_first_character(), 2), "s"))
-    texts = {}
+    texts, nano = {}, Model.load("nano")
     with console.status("decoding"):
-        for name, wanted in (("sim", ">= 30"), ("model", ">= 150")):
+        for name, wanted in (("sim", ">= 30"), ("model", ">= 300")):
             with connect(name) as acc:
-                texts[name], speed = _decode(acc)
+                texts[name], speed = _decode(nano, acc)
             rows.append((f"decode of nano on `{name}`", wanted, round(speed, 1), "tokens/s"))
-        texts["numpy"], _ = _decode(NumpyAccelerator())
+        texts["numpy"], _ = _decode(nano, NumpyAccelerator())
+        with connect("model") as acc:
+            rows += _parts(nano, acc)
     rows.append((f"greedy text, {_TOKENS} tokens, sim = model = numpy", "byte-exact", len(set(texts.values())) == 1, ""))
     with console.status("utilisation"):
         for name in ("sim", "model"):
@@ -51,6 +63,12 @@ def main() -> None:
     with console.status(f"{options.cases} random matrices"):
         rows.append((f"mismatches in {options.cases} extreme and random matrices, K, N, M from 1 to 300, seed {options.seed}", "0",
                      _mismatches(options.cases, options.seed), ""))
+
+    if options.large:
+        with console.status(f"{options.large} on `model`"):
+            rows += _large_step(options.large)
+        with console.status(f"a layer of {options.large} on `sim`"):
+            rows += _large_layer(options.large)
 
     if options.json:
         print(json.dumps({"machine": _machine(), "figures": [dict(zip(("name", "wanted", "value", "unit"), row, strict=True)) for row in rows]}))
@@ -80,13 +98,45 @@ def _first_character() -> float:
     return sorted(times)[1]
 
 
-def _decode(acc: Accelerator | NumpyAccelerator) -> tuple[str, float]:
+def _decode(model: Model, acc: Accelerator | NumpyAccelerator) -> tuple[str, float]:
     """Greedy text, and tokens a second after the prompt."""
-    pieces = Model.load("nano").generate(_PROMPT, acc, max_tokens=_TOKENS, temperature=0.0)
+    pieces = model.generate(_PROMPT, acc, max_tokens=_TOKENS, temperature=0.0)
     pieces.start()
     start = time.perf_counter()
     text = "".join(pieces)
     return text, (_TOKENS - 1) / (time.perf_counter() - start)
+
+
+def _parts(model: Model, acc: Accelerator) -> list[tuple[str, str, object, str]]:
+    """Where the processor time of a token of nano goes."""
+    _decode(model, acc)    # the device sees the shapes for the first time
+    with watched() as parts:
+        _decode(model, acc)
+    return [(f"of a token of nano on `model`: {part}", "", round(seconds / (_TOKENS - 1) * 1e6, 1), "us")
+            for part, seconds in sorted(parts.items(), key=lambda item: -item[1])]
+
+
+def _large_step(path: Path) -> list[tuple[str, str, object, str]]:
+    """Opening and loading a large model, and a token of it on `model`."""
+    run = run_step(path)
+    name = path.stem
+    rows: list[tuple[str, str, object, str]] = [
+        (f"{name}, {run.file_bytes:,} bytes: opening, checked in full", "<= 2", round(run.open_s, 2), "s"),
+        (f"{name}: loading into `model`, {run.geometry} ({run.load_cpu_s:.1f} s of processor time)", "", round(run.load_s, 1), "s"),
+        (f"{name}: a decode step on `model` ({run.step_cpu_s:.2f} s of processor time)", "<= 10", round(run.step_s, 2), "s"),
+    ]
+    rows += [(f"of a token of {name} on `model`: {part}", "", round(seconds * 1e3, 1), "ms")
+             for part, seconds in sorted(run.parts.items(), key=lambda item: -item[1])]
+    return [*rows, (f"{name}: most memory until here, of the file's size", "< 1.3", round(run.peak_bytes / run.file_bytes, 2), "")]
+
+
+def _large_layer(path: Path) -> list[tuple[str, str, object, str]]:
+    """A layer of a large model on `sim`."""
+    run = run_layer(open_model(path))
+    return [
+        (f"{path.stem}: a token through a layer of {run.weights:,} weights on `sim`, equal bit for bit", "True", run.exact, ""),
+        (f"{path.stem}: that, {run.cycles:,} cycles of the array, {run.busy / run.cycles:.0%} of them busy", "", round(run.seconds, 1), "s"),
+    ]
 
 
 def _utilisation(acc: Accelerator) -> tuple[dict[str, float], float]:

@@ -21,7 +21,7 @@ SIMULATED = True
 _HARNESS = Path(__file__).with_name("harness.cpp")
 
 #: Cycles run between two looks at the clock on the wall.
-_CYCLES_AT_ONCE = 20_000
+_CYCLES_AT_ONCE = 2_000
 
 
 class CompiledDevice(Transport):
@@ -43,14 +43,20 @@ class CompiledDevice(Transport):
         lib.tritloom_write.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
         lib.tritloom_read.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
         lib.tritloom_read.restype = ctypes.c_size_t
+        lib.tritloom_backlog.argtypes = [ctypes.c_void_p]
+        lib.tritloom_backlog.restype = ctypes.c_size_t
         self._buffer = ctypes.create_string_buffer(4096)
         self._device = lib.tritloom_open()
 
     def write(self, data: bytes) -> None:
         self._library.tritloom_write(self._open(), data, len(data))
 
+    @property
+    def backlog(self) -> int:
+        return self._library.tritloom_backlog(self._open())
+
     def read(self, timeout_s: float) -> bytes:
-        """Run the clock until a frame has come out, or for `timeout_s` seconds (at least 20,000 cycles)."""
+        """Run the clock until a frame has come out, whole or the first bytes of it, or for `timeout_s` seconds (at least 2,000 cycles)."""
         device = self._open()
         deadline = time.monotonic() + timeout_s
         while True:

@@ -49,6 +49,9 @@ void tritloom_write(Device *device, const uint8_t *data, size_t size) {
     device->to_core.insert(device->to_core.end(), data, data + size);
 }
 
+// Bytes that the core has not taken.
+size_t tritloom_backlog(const Device *device) { return device->to_core.size(); }
+
 // Runs until a frame has ended, `capacity` bytes came out, or `cycles` went by. Returns the bytes written to `data`.
 size_t tritloom_read(Device *device, uint8_t *data, size_t capacity, uint64_t cycles) {
     size_t size = 0;

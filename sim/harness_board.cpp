@@ -286,6 +286,9 @@ void board_write(Board *board, const uint8_t *data, size_t size) {
     board->quiet = 0;
 }
 
+// Bytes written that are not on the line yet.
+size_t board_backlog(const Board *board) { return board->to_device.size(); }
+
 // Runs until the host has received a zero byte, `capacity` bytes came out, `cycles` went by, or nothing has moved for `quiet` cycles.
 // Returns the bytes written to `data`.
 size_t board_read(Board *board, uint8_t *data, size_t capacity, uint64_t cycles, uint64_t quiet) {

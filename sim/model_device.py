@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict
+from functools import lru_cache
 
 import numpy as np
 
@@ -41,6 +42,7 @@ from tritloom.rtl.wire import (
     Source,
     Weights,
 )
+from tritloom.sim.packed_product import KNOWN_CODES, multiply, unpack
 from tritloom.sim.timing import JobShape, batch
 
 __all__ = ["ModelDevice", "open_model"]
@@ -48,9 +50,12 @@ __all__ = ["ModelDevice", "open_model"]
 #: For `tritloom.host.transport`.
 SIMULATED = True
 
-#: Two bits to a weight: 00 is 0, 01 is +1, 11 is -1, and 10 counts as 0.
-_WEIGHT = np.array([0, 1, 0, -1], np.int8)
+#: Bytes of matrices kept as float32 from job to job. A small model's all fit, and its multiplications take a third of the time for it; of a large one
+#: it is the first few, and the others are multiplied as they are packed.
+_DENSE_BYTES = 1 << 26
 
+#: The reply to most commands, by sequence number.
+_ACKS = [encode(Op.ACK, seq) for seq in range(256)]
 
 #: It is nowhere, and its link has no rate.
 _SITE = Site()
@@ -73,7 +78,7 @@ class _Job:
         self.held = record["hold"] == 1
         self.streamed = record["weights"] == Weights.STREAM
         self.words = words    # that it reads
-        self.taken: list[np.ndarray] = []
+        self.taken: list[bytes] = []
         self.due = words if self.streamed else 0
 
 
@@ -96,10 +101,18 @@ class ModelDevice(Transport):
         self._owner = 0    # nonce of the last SYNC that claimed the device
         self._claimed = False
         self._queue: deque[_Job] = deque()
-        self._window: list[np.ndarray] = []    # streamed words that no job has taken
+        self._window: deque[bytes] = deque()    # streamed words that no job has taken
         self._store = np.zeros((geometry.weight_words, geometry.word_bytes), np.uint8)
         self._acts = np.zeros((geometry.rows, geometry.act_words, geometry.lanes), np.int8)
-        self._matrices: dict[tuple[int, int, int], np.ndarray] = {}    # what `_matrix` made of the store, until the store changes
+        self._store_bytes, act_bytes = (memory.view(np.uint8).reshape(-1).data for memory in (self._store, self._acts))
+        # Bytes, rows, words in a row, bytes in a word. What is written to no memory is taken for words of the weight store, as far as its length goes.
+        self._no_memory = self._store_bytes, 0, geometry.weight_words, geometry.word_bytes
+        self._memories = {
+            int(Memory.WEIGHTS): (self._store_bytes, 1, geometry.weight_words, geometry.word_bytes),
+            int(Memory.ACTS): (act_bytes, geometry.rows, geometry.act_words, geometry.lanes),
+        }
+        self._dense: dict[tuple[int, int, int], np.ndarray] = {}    # what `unpack` made of the store, until the store changes
+        self._dense_bytes = 0
         self._counters = dict.fromkeys((field.name for field in COUNTERS.fields), 0)
         self._closed = False
         self._commands = {
@@ -138,7 +151,7 @@ class ModelDevice(Transport):
         behind = (self._expected - seq) & 0xFF
         if op != Op.SYNC and (behind or not self._claimed):
             if self._claimed and behind <= 128:
-                self._reply(Op.ACK, seq)    # executed before: its reply was lost
+                self._out.append(_ACKS[seq])    # executed before: its reply was lost
             else:
                 self._refuse(seq, Error.SEQUENCE)
             return
@@ -175,21 +188,23 @@ class ModelDevice(Transport):
             raise _Refused(Error.LENGTH)
         record = WRITE.unpack(payload)
         row, at = record["row"], record["at"]
-        to_acts = record["memory"] == Memory.ACTS
-        memory = self._acts[row % self.geometry.rows] if to_acts else self._store
-        words = _words(payload[WRITE.size:], memory)
-        known = row < self.geometry.rows if to_acts else record["memory"] == Memory.WEIGHTS and row == 0
-        if not known or at >= len(memory):
+        memory, rows, words, size = self._memories.get(record["memory"], self._no_memory)
+        data = payload[WRITE.size:]
+        _check_words(data, size)
+        if row >= rows or at >= words:
             raise _Refused(Error.BAD_ADDRESS)
         if self._queue:
             raise _Refused(Error.BUSY)
-        room = len(memory) - at
-        memory[at:at + len(words)] = words[:room]
-        if memory is self._store:
-            self._matrices.clear()
-        if len(words) > room:
+        if memory is self._store_bytes:
+            data = data.translate(KNOWN_CODES)
+            if self._dense:
+                self._dense.clear()
+                self._dense_bytes = 0
+        start, room = (row * words + at) * size, (words - at) * size
+        memory[start:start + min(len(data), room)] = data[:room]
+        if len(data) > room:
             raise _Refused(Error.BAD_ADDRESS)
-        self._reply(Op.ACK, seq)
+        self._out.append(_ACKS[seq])
 
     def _job(self, seq: int, payload: bytes) -> None:
         if len(payload) != JOB.size:
@@ -214,11 +229,12 @@ class ModelDevice(Transport):
         return bool(self._queue) and not all(job.held for job in self._queue)
 
     def _stream(self, seq: int, payload: bytes) -> None:
-        words = _words(payload, self._store)
+        words = payload.translate(KNOWN_CODES)
+        _check_words(words, self.geometry.word_bytes)
         if not any(job.streamed for job in self._queue):
             raise _Refused(Error.NO_JOB)
         self._window.append(words)
-        self._reply(Op.ACK, seq)
+        self._out.append(_ACKS[seq])
         self._run()
 
     def _read_counters(self, seq: int, payload: bytes) -> None:
@@ -234,59 +250,52 @@ class ModelDevice(Transport):
     def _run(self) -> None:
         """Run what may run: all jobs up to the last one that is not held, as far as their streamed words have come."""
         done = []
+        size = self.geometry.word_bytes
         while self._running():
             job = self._queue[0]
             while job.due and self._window:
-                words = self._window.pop(0)
-                job.taken.append(words[:job.due])
-                if len(words) > job.due:
-                    self._window.insert(0, words[job.due:])
-                job.due -= len(job.taken[-1])
+                words = self._window.popleft()
+                taken = words[:job.due * size]
+                if len(words) > len(taken):
+                    self._window.appendleft(words[len(taken):])
+                job.taken.append(taken)
+                job.due -= len(taken) // size
             if job.due:
                 break
             self._queue.popleft()
             self._send(job, self._multiply(job))
             done.append(job)
+        if not any(job.streamed for job in self._queue):
+            self._window.clear()    # words that were left over are nobody's
         if done:
             self._count(done)
 
     def _multiply(self, job: _Job) -> np.ndarray:
-        """Sums of a job: (n, rows) int32.
-
-        float32 is exact here: a sum of int8 times {-1, 0, 1} stays below ``2**24``, whatever the geometry's depth.
-        """
+        """Sums of a job: (n, rows) int32."""
         record, geometry = job.record, self.geometry
         n, k, at, rows = record["n"], record["k"], record["acts_at"], record["rows"]
-        if job.streamed:
-            matrix = self._matrix(np.concatenate(job.taken), n, k)
-        else:
-            place = record["weights_at"], n, k
-            if place not in self._matrices:
-                words = self._store[(place[0] + np.arange(job.words)) % len(self._store)]
-                self._matrices[place] = self._matrix(words, n, k)
-            matrix = self._matrices[place]
         beats = geometry.beats(k)
         if at + beats <= geometry.act_words:
             acts = self._acts[:rows, at:at + beats]
         else:
             acts = self._acts[:rows, (at + np.arange(beats)) % geometry.act_words]
+        if job.streamed:
+            return multiply(geometry, np.frombuffer(b"".join(job.taken), np.uint8).reshape(-1, geometry.word_bytes), n, acts)
+        place = record["weights_at"], n, k
+        matrix = self._dense.get(place)
+        if matrix is None:
+            words = self._read(place[0], job.words)
+            if self._dense_bytes + 4 * n * beats * geometry.lanes > _DENSE_BYTES:
+                return multiply(geometry, words, n, acts)
+            matrix = self._dense[place] = unpack(geometry, words, n, k)
+            self._dense_bytes += matrix.nbytes
         return (matrix @ acts.reshape(rows, -1).T.astype(np.float32)).astype(np.int32)
 
-    def _matrix(self, words: np.ndarray, n: int, k: int) -> np.ndarray:
-        """The matrix that the array sees in these words: (n, beats * lanes) float32.
-
-        Column c of the array takes its part of a tile from as many words as the tile has beats, beginning c words late. The first of
-        them meets the chunk of activations that has come that far: ``c - c // col_pitch`` chunks into the vector.
-        """
-        geometry = self.geometry
-        cols, lanes, beats, tiles = geometry.cols, geometry.lanes, geometry.beats(k), geometry.tiles(n)
-        codes = words[:, :, None] >> np.array([0, 2, 4, 6], np.uint8) & 3
-        trits = _WEIGHT[codes.reshape(len(words), -1)[:, :cols * lanes]].reshape(len(words), cols, lanes)
-        matrix = np.empty((tiles, cols, beats, lanes), np.float32)
-        for col in range(cols):
-            passing = trits[col:col + tiles * beats, col].reshape(tiles, beats, lanes)
-            matrix[:, col] = np.roll(passing, col - col // geometry.col_pitch, axis=1)
-        return matrix.reshape(tiles * cols, beats * lanes)[:n]
+    def _read(self, at: int, count: int) -> np.ndarray:
+        """Words of the weight store, which begins again behind its end."""
+        if at + count <= len(self._store):
+            return self._store[at:at + count]
+        return self._store[(at + np.arange(count)) % len(self._store)]
 
     def _send(self, job: _Job, sums: np.ndarray) -> None:
         data = sums.astype("<i4").reshape(-1, 1).view(np.uint8)[:, :job.record["result_bytes"]].tobytes()
@@ -295,20 +304,24 @@ class ModelDevice(Transport):
 
     def _count(self, jobs: Sequence[_Job]) -> None:
         """Count what the array does for jobs that run one behind the other."""
-        span = batch(self.geometry, tuple(
-            JobShape(job.record["n"], job.record["k"], job.record["rows"], job.record["result_bytes"], tuple(map(len, job.taken)))
-            for job in jobs
-        ))
-        for field in fields(span):
-            self._counters[field.name] += getattr(span, field.name)
+        size = self.geometry.word_bytes
+        shapes = tuple(
+            (job.record["n"], job.record["k"], job.record["rows"], job.record["result_bytes"], tuple([len(words) // size for words in job.taken]))
+            for job in jobs)
+        for name, count in _span(self.geometry, shapes):
+            self._counters[name] += count
 
 
-def _words(data: bytes, memory: np.ndarray) -> np.ndarray:
-    """Whole words for a memory, at least one."""
-    size = memory.shape[1]
+@lru_cache(maxsize=4096)
+def _span(geometry: Geometry, shapes: tuple[tuple[int, int, int, int, tuple[int, ...]], ...]) -> tuple[tuple[str, int], ...]:
+    """What `batch` counts for jobs of these shapes, by the counters' names. The same few come again for every token."""
+    return tuple(asdict(batch(geometry, tuple(JobShape(*shape) for shape in shapes))).items())
+
+
+def _check_words(data: bytes, size: int) -> None:
+    """Whole words, at least one."""
     if not data or len(data) % size:
         raise _Refused(Error.LENGTH)
-    return np.frombuffer(data, memory.dtype).reshape(-1, size)
 
 
 def open_model(address: str = "", geometry: Geometry | None = None) -> ModelDevice:

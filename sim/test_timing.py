@@ -20,6 +20,7 @@ GEOMETRIES = [
     Geometry(rows=1, cols=3, lanes=5, col_pitch=1, depth=400, weight_words=256, stream_words=8, queue=5),
     Geometry(rows=3, cols=2, lanes=1, tree_pitch=1, depth=200, weight_words=256, stream_words=2, queue=3),
     Geometry(rows=16, cols=1, lanes=2, depth=40, weight_words=64, stream_words=16, queue=2),
+    Geometry(rows=2, cols=2, lanes=2, depth=64, weight_words=16, stream_words=2, queue=2),    # words of one byte come fastest
 ]
 
 SECONDS = 2.0
@@ -44,8 +45,11 @@ class Host:
         self.device.write(self.encode(op, payload))
 
     def reply(self):
-        data = self.device.read(SECONDS)
-        assert data and data[-1] == 0, "the core is silent"
+        data = b""
+        while not data.endswith(b"\0"):    # a read may end within a frame, never behind one
+            more = self.device.read(SECONDS)
+            assert more, "the core is silent"
+            data += more
         return cobs.decode(data[:-1])[:-4]
 
     def counters(self):
@@ -131,3 +135,17 @@ def test_edges(host, result_bytes):
         for k in (1, g.lanes * g.cols, g.lanes * g.cols + 1, min(g.depth, 190)):
             for rows in {1, g.rows}:
                 compare(host, [JobShape(n, k, rows, result_bytes)], "edges")
+
+
+def test_a_full_window_of_the_fastest_words():
+    """Words of one byte come faster than results leave: the window fills. One STREAM frame, whose acknowledgement comes behind all of them."""
+    host = Host(GEOMETRIES[-1])
+    full = 0
+    for n in range(100, 241, 7):
+        words = host.geometry.words(n, 1)
+        job = JobShape(n, 1, 2, 4, (words,))
+        assert words <= PAYLOAD_BYTES // host.geometry.word_bytes
+        compare(host, [job], "full window")
+        full += batch(host.geometry, (job,)).stall_results > 0
+    host.device.close()
+    assert full > 10

@@ -64,7 +64,7 @@ class VirtualBoard(Transport):
             ("open", ctypes.c_void_p, []), ("close", None, [ctypes.c_void_p]), ("reset", None, [ctypes.c_void_p]),
             ("set_bit", None, [ctypes.c_void_p, ctypes.c_int64]), ("write", None, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]),
             ("read", ctypes.c_size_t, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_uint64]),
-            ("quiet", ctypes.c_uint64, [ctypes.c_void_p]), ("leds", ctypes.c_uint, [ctypes.c_void_p]),
+            ("quiet", ctypes.c_uint64, [ctypes.c_void_p]), ("backlog", ctypes.c_size_t, [ctypes.c_void_p]), ("leds", ctypes.c_uint, [ctypes.c_void_p]),
             ("computed", ctypes.c_uint64, [ctypes.c_void_p]), ("cycles", ctypes.c_uint64, [ctypes.c_void_p]),
         ):
             function = getattr(lib, f"board_{name}")
@@ -94,6 +94,10 @@ class VirtualBoard(Transport):
                 return ctypes.string_at(self._buffer, size)
             if time.monotonic() >= deadline or self._library.board_quiet(board) >= self._quiet:
                 return b""
+
+    @property
+    def backlog(self) -> int:
+        return self._library.board_backlog(self._open())
 
     @property
     def busy(self) -> bool:

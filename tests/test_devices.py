@@ -68,6 +68,16 @@ def test_random_matrices(seed):
             assert like(sim.counters(), model.counters()), said
 
 
+def test_weight_words_of_one_byte_never_overrun_the_streaming_window():
+    """They come two cycles apart; results of four bytes stall the array until the window is full."""
+    geometry = Geometry(rows=1, cols=1, lanes=4, col_pitch=1, depth=64, weight_words=16, stream_words=8, queue=2)
+    rng = np.random.default_rng(1)
+    w, x = rng.integers(-1, 2, (700, 4), np.int8), rng.integers(-128, 128, (1, 4), np.int8)
+    with connect("sim", geometry=geometry) as sim:
+        assert np.array_equal(sim.matmul(w, x), matmul(w, x))
+        assert sim.counters().stall_results > 0
+
+
 def test_larger_than_the_weight_store():
     """Streamed weights, K beyond the accumulators' depth too."""
     rng = np.random.default_rng(11)

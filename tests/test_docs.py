@@ -10,14 +10,16 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
-def test_protocol_tables_are_those_of_the_wire_definitions():
+def test_generated_tables_are_those_of_the_program():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    page = generate.PAGE.read_text()
-    assert generate.render(page) == page, "docs/protocol.md is stale: run `make docs`"
-    with pytest.raises(ValueError, match="must have the markers"):
-        generate.render("nothing")
+    assert {path.name for path in generate.PAGES} == {"protocol.md", "models.md"}
+    for path, make in generate.PAGES.items():
+        page = path.read_text()
+        assert generate.render(page, make(), path.name) == page, f"docs/{path.name} is stale: run `make docs`"
+    with pytest.raises(ValueError, match="nothing.md must have the markers"):
+        generate.render("nothing", {"sizes": ""}, "nothing.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

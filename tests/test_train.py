@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,13 +26,14 @@ from torch.nn import functional as F
 from tritloom.host.errors import UnknownNameError, UsageError
 from tritloom.host.model import Model
 from tritloom.host.model.file import Ternary, open_model
+from tritloom.host.model.rope_scaling import RopeScaling
 from tritloom.host.model.tokenizer import CharTokenizer
 from tritloom.host.train import PRESETS, MissingTorchError, Progress, resume_path, train
 from tritloom.host.train.checkpoint import Checkpoint, CheckpointError
 from tritloom.host.train.data import CharText
 from tritloom.host.train.export import export_model, model_tensors
 from tritloom.host.train.loop import Run, held_out_loss, learning_rate, run_training
-from tritloom.host.train.qat import BitLinear, bit_linears, causal_attention, quantize_activations, quantize_weights
+from tritloom.host.train.qat import BitLinear, BitNet, bit_linears, causal_attention, quantize_activations, quantize_weights
 from tritloom.sim.golden import NumpyAccelerator
 
 SEED = 20240607
@@ -160,6 +162,16 @@ def test_presets_are_consistent(name: str) -> None:
     order = [preset.phase_at(step, 1000) for step in range(1000)]
     assert [order.count(phase) for phase in preset.phases] == [round(1000 * phase.share) for phase in preset.phases]
     assert order == sorted(order, key=preset.phases.index)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("tie_word_embeddings", False), ("hidden_act", "silu"), ("sub_norms", False), ("linear_norms", True), ("attention_bias", True), ("mlp_bias", True),
+    ("qk_norm", True), ("rope_scaling", RopeScaling(rope_type="linear", factor=2)),
+])  # fmt: skip
+def test_a_layer_that_training_does_not_make_is_refused(name: str, value: Any) -> None:
+    config = dataclasses.replace(PRESETS["nano"].config(65), **{name: value})
+    with pytest.raises(ValueError, match=f"`{name}` must be .* for training, not "):
+        BitNet(config, weight_std=0.02, embedding_std=0.02, generator=torch.Generator())
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

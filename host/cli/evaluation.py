@@ -8,10 +8,19 @@ from pathlib import Path
 
 import click
 
-from tritloom.host.cli.options import device_option, geometry_option, json_option, model_option, read_text
+from tritloom.host.cli.options import (
+    device_option,
+    faults_option,
+    geometry_option,
+    json_option,
+    model_option,
+    read_text,
+    simulated_geometry,
+)
 from tritloom.host.cli.output import note, print_json, show_table
 from tritloom.host.cli.progress import progress, waiting
 from tritloom.host.errors import UsageError
+from tritloom.host.faults import Faults
 from tritloom.rtl.geometry import Geometry
 
 __all__ = ["eval_command"]
@@ -27,10 +36,11 @@ __all__ = ["eval_command"]
               help="Tokens that each pass starts afresh with; the model's context if not given.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N",
               help="Score at most so many tokens, from the start of the text (or its last part).")
+@faults_option
 @geometry_option
 @json_option
 def eval_command(
-    text: Path, model: str, device: str, last: float, window: int | None, limit: int | None, geometry: Geometry | None, as_json: bool,
+    text: Path, model: str, device: str, last: float, window: int | None, limit: int | None, faults: Faults | None, geometry: Geometry | None, as_json: bool,
 ) -> None:
     """Score a model on a text: nats and perplexity a token.
 
@@ -47,7 +57,7 @@ def eval_command(
     began = time.perf_counter()
     with waiting(f"Opening {device}", quiet=as_json):
         loaded = Model.load(model)
-        acc = connect(device, geometry=geometry)
+        acc = connect(device, geometry=geometry or simulated_geometry(device, loaded), faults=faults)
     with acc, progress(f"Scoring {loaded.name}", quiet=as_json) as update:
         result = evaluate(loaded, acc, chars, window=window, limit=limit, progress=lambda done, total: update(done, total, ""))
     seconds = time.perf_counter() - began

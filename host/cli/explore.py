@@ -29,7 +29,7 @@ def explore(board: str, model: str, place: int, lanes: int | None, plot: Path | 
     """Compare geometries for BOARD: what each takes of the part, and how fast a model runs on it.
 
     Shown are those that no other beats in LUT4, decode and prefill, and the board's own; JSON has all. LUT4 and FF are estimated from
-    synthesised parts unless a candidate was built; cycles come from running the model on the device `model`. Everything is at the board's
+    synthesised parts unless a candidate was built; cycles are those of the model's jobs on the device `model`. Everything is at the board's
     clock, which only a candidate with MHz is known to reach.
     """
     from tritloom.boards import find

@@ -22,6 +22,7 @@ from tritloom.host.cli.flash import flash
 from tritloom.host.cli.inspect import inspect
 from tritloom.host.cli.listing import devices, models
 from tritloom.host.cli.output import complain
+from tritloom.host.cli.plan import plan
 from tritloom.host.cli.rtl import rtl
 from tritloom.host.cli.run import run
 from tritloom.host.cli.selftest import selftest
@@ -93,7 +94,7 @@ def program() -> None:
     """An open accelerator for ternary (BitNet b1.58) language models."""
 
 
-for _command in (run, eval_command, selftest, devices, models, inspect, convert, serve_device, boards, build, flash, explore, energy, rtl, train):
+for _command in (run, eval_command, selftest, devices, models, inspect, convert, serve_device, boards, build, flash, plan, explore, energy, rtl, train):
     program.add_command(_command)
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tritloom.host.cli.options import device_option, geometry_option, json_option, model_option
+from tritloom.host.cli.options import device_option, faults_option, geometry_option, json_option, model_option, simulated_geometry
 from tritloom.host.cli.output import console, note, print_json, show_table, write
 from tritloom.host.cli.progress import waiting
 from tritloom.host.errors import TritloomError
+from tritloom.host.faults import Faults
 from tritloom.rtl.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -54,13 +55,18 @@ class _Outcome:
               help="Draw from the fewest tokens that reach probability P together.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S",
               help="Same seed, same text, on every device.")
+@click.option("--kv-cache", type=click.Choice(["float32", "float16", "int8"]), default="float32", show_default=True,
+              help="How keys and values of earlier tokens are kept: float16 takes half the memory, int8 a quarter, and both round.")
+@click.option("--chat", is_flag=True, help="PROMPT is what you say to the model: put it into the model's chat template.")
 @click.option("--marks", "marks_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write when prompt and decode began and ended, for `tritloom energy --meter`.")
+@click.option("--verify", is_flag=True, help="At the end, check that the weights in the device's store still are what was loaded.")
+@faults_option
 @geometry_option
 @json_option
 def run(
     prompt: str, model: str, device: str, tokens: int, temperature: float, top_k: int | None, top_p: float | None, seed: int,
-    marks_file: Path | None, geometry: Geometry | None, as_json: bool,
+    kv_cache: str, chat: bool, marks_file: Path | None, verify: bool, faults: Faults | None, geometry: Geometry | None, as_json: bool,
 ) -> None:
     """Go on from PROMPT ("ROMEO:" if none is given), and say what it cost.
 
@@ -77,10 +83,11 @@ def run(
         loads = marks.begin("load")
         with waiting(f"Opening {device}", quiet=as_json) as say:
             loaded = Model.load(model)
-            acc = opened.enter_context(connect(device, geometry=geometry))
+            geometry = geometry or simulated_geometry(device, loaded)
+            acc = opened.enter_context(connect(device, geometry=geometry, faults=faults, verifiable=verify))
             say(f"Loading {loaded.name} into {device}")
-            sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
-            generation = loaded.generate(prompt, acc, max_tokens=tokens, **sampling)
+            sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed, "kv_cache": kv_cache}
+            generation = loaded.generate(prompt, acc, max_tokens=tokens, chat=chat, **sampling)
         for remark in generation.notes:
             note(f"Note: {remark}")
         loads(0, 0)
@@ -92,6 +99,7 @@ def run(
             _write_prompt(taken)
         outcome = _generate(generation, Meter(acc), marks, loaded.config.ternary_weights, show=not as_json)
         geometry = acc.geometry
+        verified = acc.verify() if verify else None
     if marks_file:
         marks.write(marks_file)
 
@@ -101,9 +109,12 @@ def run(
             "prefill": _phase(outcome.prefill), "decode": _phase(outcome.decode),
             "device": device, "model": model, "geometry": str(geometry),
             "prompt": taken, **sampling, "stop_reason": outcome.stop_reason, "notes": list(generation.notes),
+            **({"verified_outputs": verified} if verify else {}),
         })
     else:
         _show(outcome, f"{model} on {device}, geometry {geometry}; temperature {temperature:g}, seed {seed}")
+    if verified is not None:
+        note(f"The weight store holds what was loaded: {verified:,} outputs checked, with {acc.resident_parts:,} matrices or parts of them")
     if outcome.stop_reason in _STOPS:
         note(_STOPS[outcome.stop_reason].format(context=generation.session.context, made=len(generation.tokens), asked=tokens))
     if outcome.stop_reason == "interrupted":

@@ -5,14 +5,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from tritloom.host.cli.options import device_option, geometry_option, json_option
+from tritloom.host.cli.options import device_option, faults_option, geometry_option, json_option
 from tritloom.host.cli.output import complain, note, print_json, show_table
 from tritloom.host.cli.progress import progress, waiting
+from tritloom.host.faults import Faults
 from tritloom.rtl.geometry import Geometry
+
+if TYPE_CHECKING:
+    from tritloom.host.driver import Accelerator
 
 __all__ = ["selftest"]
 
@@ -21,6 +26,9 @@ _LARGEST = 300
 
 #: Most weights that the case with streamed weights may have; a device with a larger store is not given one.
 _MOST_STREAMED = 2_000_000
+
+#: Wrong places of the weight store that are told one by one.
+_MOST_TOLD = 20
 
 _Fill = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
@@ -67,19 +75,27 @@ class _Mismatch:
 @click.option("--cases", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
               help="Multiplications; the extremes come first.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Repeat a run; a new seed is drawn, and printed, if none is given.")
+@click.option("--memory", is_flag=True, help="Test the weight store instead, all words and every bit of them that is a weight.")
+@faults_option
 @geometry_option
 @json_option
-def selftest(device: str, cases: int, seed: int | None, geometry: Geometry | None, as_json: bool) -> None:
+def selftest(device: str, cases: int, seed: int | None, memory: bool, faults: Faults | None, geometry: Geometry | None, as_json: bool) -> None:
     """Multiply random and extreme matrices on a device and compare every sum with numpy's.
 
     K, N and M are drawn from 1 to 300; the extremes are the largest and smallest sums, the smallest shapes, one vector and one output
     more than the array has, a matrix deeper than its accumulators, and one larger than its weight store. Exit code 1 if a sum is wrong.
+
+    With --memory the weight store is filled with random weights and multiplied, three times, so that each has each value once. Exit code 1
+    if one is not what was written.
     """
     from tritloom.host.driver import connect
 
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     with waiting(f"Opening {device}", quiet=as_json):
-        acc = connect(device, geometry=geometry)
+        acc = connect(device, geometry=geometry, faults=faults)
+    if memory:
+        _test_memory(acc, device, seed, as_json)
+        return
     mismatches: list[_Mismatch] = []
     with acc:
         before = acc.counters()
@@ -108,6 +124,28 @@ def selftest(device: str, cases: int, seed: int | None, geometry: Geometry | Non
         if counters.bad_frames:
             note(f"the device saw {counters.bad_frames:,} damaged frames, which were sent again: check the cable and the speed")
     if mismatches:
+        click.get_current_context().exit(1)
+
+
+def _test_memory(acc: Accelerator, device: str, seed: int, as_json: bool) -> None:
+    """Test the weight store, and tell."""
+    from tritloom.host.memory import MemoryTest
+
+    with acc, progress(f"Testing the weight store of {device}", quiet=as_json) as update:
+        test = MemoryTest(acc, seed)
+        bad = test.run(lambda done, total: update(done, total, ""))
+    if as_json:
+        print_json({
+            "words": test.words, "trits": test.trits, "patterns": test.PATTERNS, "seed": seed, "device": device, "geometry": str(acc.geometry),
+            "failures": [asdict(output) for output in bad],
+        })
+    else:
+        for output in bad[:_MOST_TOLD]:
+            complain(f"weights in {output} are not what was written (seed {seed})", label="Wrong")
+        columns = ["words", "weights", "patterns", "wrong"]
+        show_table(columns, [[f"{test.words:,}", f"{test.trits:,}", f"{test.PATTERNS}", f"{len(bad):,}"]], numbers=columns,
+                   caption=f"{device}, geometry {acc.geometry}; seed {seed}")
+    if bad:
         click.get_current_context().exit(1)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from tritloom.host.cli.options import device_option, geometry_option, json_option
+from tritloom.host.cli.options import device_option, faults_option, geometry_option, json_option
 from tritloom.host.cli.output import note, print_json, write
 from tritloom.host.cli.progress import waiting
 from tritloom.host.errors import UsageError
+from tritloom.host.faults import Faults, FaultyTransport
 from tritloom.rtl.geometry import Geometry
 
 __all__ = ["serve_device"]
@@ -18,11 +19,12 @@ __all__ = ["serve_device"]
 @click.option("--board", metavar="NAME", help="Simulate this board instead, serial line and its rate included; needs --pty.")
 @click.option("--listen", metavar="HOST:PORT", help="Offer it as a TCP socket; without HOST to this machine only; port 0 takes a free one.")
 @click.option("--pty", is_flag=True, help="Offer it as a pseudo-terminal, which looks like a serial port.")
+@faults_option
 @geometry_option
 @json_option
 @click.pass_context
 def serve_device(
-    context: click.Context, device: str, board: str | None, listen: str | None, pty: bool, geometry: Geometry | None, as_json: bool,
+    context: click.Context, device: str, board: str | None, listen: str | None, pty: bool, faults: Faults | None, geometry: Geometry | None, as_json: bool,
 ) -> None:
     """Offer a device to another process, one at a time, until Ctrl-C.
 
@@ -55,6 +57,8 @@ def serve_device(
 
     with waiting(f"Opening {device}", quiet=as_json):
         transport = open_transport(device, geometry=geometry)
+    if faults is not None:
+        transport = FaultyTransport(transport, faults)
     try:
         serve(transport, listen=listen, pty=pty, announce=announce)
     except KeyboardInterrupt:

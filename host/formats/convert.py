@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from tritloom.host.errors import CheckpointError, UnsupportedCheckpointError
 from tritloom.host.formats.source import Source
-from tritloom.host.model.file import write_model
+from tritloom.host.model.file_writer import Tensor, write_model
+from tritloom.host.model.floats import FloatTensor
 from tritloom.host.trits import TWO_BIT, Ternary
+from tritloom.host.words import ArrayOrder
 
 __all__ = ["convert", "open_source"]
 
@@ -51,7 +51,15 @@ def open_source(path: Path, *, quantize: str | None = None, tokenizer: Path | No
     raise UnsupportedCheckpointError(f"{path} is no checkpoint that tritloom knows: give a Hugging Face folder or a *.gguf file")
 
 
-def convert(source: Source, path: Path, packing: str = TWO_BIT.name, progress: Callable[[int, int, str], None] | None = None) -> None:
+def convert(
+    source: Source,
+    path: Path,
+    packing: str = TWO_BIT.name,
+    progress: Callable[[int, int, str], None] | None = None,
+    *,
+    order: ArrayOrder | None = None,
+    int8_embedding: bool = False,
+) -> None:
     """Write a checkpoint as a model file, which is there whole or not at all.
 
     Parameters
@@ -64,6 +72,10 @@ def convert(source: Source, path: Path, packing: str = TWO_BIT.name, progress: C
         ``"2bit"`` or ``"base3"``.
     progress
         Called before each tensor with how many are done, how many there are, and its name.
+    order
+        Write the matrices in the words that arrays of this order read; ``None`` for row by row.
+    int8_embedding
+        Quantise embedding and head to int8, every row by its absolute maximum: lossy. Otherwise they keep the checkpoint's type.
 
     Raises
     ------
@@ -72,7 +84,8 @@ def convert(source: Source, path: Path, packing: str = TWO_BIT.name, progress: C
     ModelFileError
         When the file cannot be written.
     """
-    write_model(path, config=source.config, tokenizer=source.tokenizer, tensors=_Tensors(source, progress), training=source.facts, packing=packing)
+    tensors = _Tensors(source, progress, int8_embedding)
+    write_model(path, config=source.config, tokenizer=source.tokenizer, tensors=tensors, training=source.facts, packing=packing, order=order)
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:
@@ -83,20 +96,24 @@ def _begins_with(path: Path, magic: bytes) -> bool:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-class _Tensors(Mapping[str, "np.ndarray | Ternary"]):
+class _Tensors(Mapping[str, Tensor]):
     """A source's tensors as the writer wants them: made when asked for."""
 
-    def __init__(self, source: Source, progress: Callable[[int, int, str], None] | None) -> None:
+    def __init__(self, source: Source, progress: Callable[[int, int, str], None] | None, int8_embedding: bool) -> None:
         self._source = source
+        self._int8_embedding = int8_embedding
         self._names = source.names
         self._progress = progress
         self._done = 0
 
-    def __getitem__(self, name: str) -> np.ndarray | Ternary:
+    def __getitem__(self, name: str) -> Tensor:
         if self._progress is not None:
             self._progress(self._done, len(self._names), name)
         self._done += 1
-        return self._source.tensor(name)
+        tensor = self._source.tensor(name)
+        if self._int8_embedding and not isinstance(tensor, Ternary) and len(tensor.shape) == 2:
+            return (tensor if isinstance(tensor, FloatTensor) else FloatTensor(tensor)).to_int8()
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

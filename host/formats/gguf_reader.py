@@ -1,4 +1,4 @@
-"""The `gguf` library's reader, with what checkpoints from strangers need: bounds, and bitnet.cpp's type I2_S.
+"""The `gguf` library's reader, with what checkpoints from strangers need: bounds, bitnet.cpp's type I2_S, and Q1_0.
 
 The library slices a memory map, and a slice that leaves the file is short without a word; and it knows no types but llama.cpp's own.
 """
@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tritloom.host.errors import CheckpointError, UnsupportedCheckpointError
-from tritloom.host.formats import i2s
+from tritloom.host.formats import i2s, q1
 from tritloom.host.formats.source import missing_library
 
 __all__ = ["StoredTensor", "dequantize", "read_gguf"]
+
+#: Numbers and texts in the metadata: a vocabulary of 262,144 tokens takes two million, and each some microseconds. A length that was
+#: damaged may claim all of a file of gigabytes.
+_MOST_READS = 1 << 22
 
 
 class StoredTensor(NamedTuple):
@@ -52,9 +56,14 @@ def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
         raise missing_library("gguf", "*.gguf files") from error
 
     class Reader(gguf.GGUFReader):
-        """Refuses to leave the file, and only notes where tensors lie."""
+        """Refuses to leave the file, or to go through all of it number by number, and only notes where tensors lie."""
+
+        reads = 0
 
         def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **named: Any) -> np.ndarray:
+            self.reads += 1
+            if self.reads > _MOST_READS:
+                raise CheckpointError(f"{path} has more than {_MOST_READS:,} numbers and texts in its metadata, which no model needs: the file is damaged; download it again")
             if not 0 <= int(offset) + np.dtype(dtype).itemsize * int(count) <= len(self.data):
                 raise CheckpointError(f"{path} is truncated or damaged: it speaks of byte {int(offset) + int(count):,} of {len(self.data):,}; download it again")
             return super()._get(offset, dtype, count, *order, **named)
@@ -64,7 +73,7 @@ def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
             for field in fields:
                 _, name, _, dims, number, offset = field.parts
                 shape = tuple(reversed([int(size) for size in dims]))
-                entry = _stored(path, gguf, bytes(name).decode(), shape, int(number[0]), int(start_offs + offset[0]))
+                entry = _stored(path, gguf, bytes(name).decode(), shape, int(number[0]), int(start_offs) + int(offset[0]))
                 if entry.offset + entry.nbytes > len(self.data):
                     raise CheckpointError(f"{path} is truncated: tensor {bytes(name).decode()!r} ends at byte {entry.offset + entry.nbytes:,} of {len(self.data):,}; download it again")
                 self.stored[bytes(name).decode()] = entry
@@ -86,7 +95,7 @@ def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
 
 
 def dequantize(raw: np.ndarray, tensor_type: str) -> np.ndarray:
-    """Rows of a tensor as float32, as the library reads them.
+    """Rows of a tensor as float32, as the library reads them, or llama.cpp where it does not.
 
     Parameters
     ----------
@@ -97,6 +106,8 @@ def dequantize(raw: np.ndarray, tensor_type: str) -> np.ndarray:
     """
     import gguf
 
+    if tensor_type == q1.NAME:
+        return q1.dequantize_q1(raw)
     return gguf.quants.dequantize(raw, gguf.GGMLQuantizationType[tensor_type])
 
 

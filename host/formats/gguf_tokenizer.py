@@ -1,4 +1,4 @@
-"""The tokenizer in a GGUF file's metadata, as one of the `tokenizers` library: byte-level BPE, cut up beforehand as GPT-2 or Llama 3 do."""
+"""The tokenizer in a GGUF file's metadata, as one of the `tokenizers` library: byte-level BPE, or SentencePiece's BPE."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tritloom.host.errors import CheckpointError, UnsupportedCheckpointError, UsageError
-from tritloom.host.formats.hf_tokenizer import HuggingFaceTokenizer, read_tokenizer
-from tritloom.host.formats.source import missing_library
+from tritloom.host.formats.byte_level_bpe import CUTS, byte_level_bpe
+from tritloom.host.formats.hf_tokenizer import HuggingFaceTokenizer, library_errors, read_tokenizer
+from tritloom.host.formats.sentencepiece_bpe import CONTROL, UNKNOWN, USER_DEFINED, sentencepiece_bpe
 
 __all__ = ["gguf_tokenizer"]
 
-#: How a text is cut before merging, by the metadata's name; None is the byte-level pre-tokenizer's own way, GPT-2's.
-_CUTS = {
-    "gpt-2": None,
-    "llama-bpe": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-}
-_CUTS["llama3"] = _CUTS["llama-v3"] = _CUTS["llama-bpe"]
-
-_CONTROL, _USER_DEFINED = 3, 4
+#: Control tokens that end a text beside those the metadata name, which hold one or two ids: from llama.cpp's list (``special_eog_ids`` in ``src/llama-vocab.cpp``).
+_ENDS = frozenset({"<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<end_of_turn>"})
 _HELP = "give the model's tokenizer.json with --tokenizer"
 
 
@@ -45,55 +40,61 @@ def gguf_tokenizer(path: Path, values: Mapping[str, Any], vocab_size: int, given
     CheckpointError
         When it is missing or does not fit the model.
     """
-    start, end = values.get("tokenizer.ggml.bos_token_id"), values.get("tokenizer.ggml.eos_token_id")
-    ends = [value for value in (end, values.get("tokenizer.ggml.eot_token_id")) if value is not None]
+    kind, cut = values.get("tokenizer.ggml.model"), values.get("tokenizer.ggml.pre")
+    # llama.cpp has these for a SentencePiece model that names none.
+    start = values.get("tokenizer.ggml.bos_token_id", 1 if kind == "llama" else None)
+    ends = _ends(values, 2 if kind == "llama" else None)
     template = values.get("tokenizer.chat_template")
     if given is not None:
         return read_tokenizer(given, vocab_size, {"start": start, "end": ends, "chat_template": template})
-    kind, cut = values.get("tokenizer.ggml.model"), values.get("tokenizer.ggml.pre")
     if kind is None:
         raise CheckpointError(f"{path} has no tokenizer: {_HELP}")
-    if kind != "gpt2" or cut not in _CUTS:
-        raise UnsupportedCheckpointError(f"{path} has a tokenizer of the kind {kind!r} ({cut!r}), and tritloom reads 'gpt2' ({', '.join(map(repr, _CUTS))}): {_HELP}")
-    tokens, merges, types = (values.get(f"tokenizer.ggml.{key}") for key in ("tokens", "merges", "token_type"))
-    if not isinstance(tokens, list) or not isinstance(merges, list) or (types is not None and len(types) != len(tokens)):
-        raise CheckpointError(f"{path} has a tokenizer without tokens or merges, or with another number of token types than tokens: {_HELP}")
+    if kind != "llama" and (kind != "gpt2" or cut not in CUTS):
+        raise UnsupportedCheckpointError(
+            f"{path} has a tokenizer of the kind {kind!r} ({cut!r}), and tritloom reads 'llama' and 'gpt2' ({', '.join(map(repr, CUTS))}): {_HELP}"
+        )
+    tokens, types = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.token_type")
+    if not isinstance(tokens, list) or (types is not None and (not isinstance(types, list) or len(types) != len(tokens))):
+        raise CheckpointError(f"{path} has a tokenizer without tokens, or with another number of token types than tokens: {_HELP}")
     if len(set(tokens)) != len(tokens):
         raise CheckpointError(f"{path} has a tokenizer in which a token occurs twice: {_HELP}")
-    # Llama 3 begins a text with its token unless told otherwise, GPT-2 only if told.
-    begin = values.get("tokenizer.ggml.add_bos_token", _CUTS[cut] is not None)
+    begin = values.get("tokenizer.ggml.add_bos_token", kind == "llama" or CUTS[cut].begins)
     if begin and (not isinstance(start, int) or not 0 <= start < len(tokens)):
         raise CheckpointError(f"{path} asks for a token at the beginning of a text, and its bos_token_id is {start!r}: {_HELP}")
-    if values.get("tokenizer.ggml.add_eos_token", False) or values.get("tokenizer.ggml.add_space_prefix", False):
+    space_first = values.get("tokenizer.ggml.add_space_prefix", kind == "llama")
+    if values.get("tokenizer.ggml.add_eos_token", False) or (space_first and kind == "gpt2"):
         raise UnsupportedCheckpointError(f"{path} has a tokenizer that adds an end or a space to each text, which tritloom does not: {_HELP}")
+    if values.get("tokenizer.ggml.remove_extra_whitespaces", False) or values.get("tokenizer.ggml.precompiled_charsmap"):
+        raise UnsupportedCheckpointError(f"{path} has a tokenizer that changes a text's characters or spaces first, which tritloom does not: {_HELP}")
     try:
-        definition = _build(tokens, merges, types or [1] * len(tokens), _CUTS[cut], start if begin else None)
+        if kind == "llama":
+            tokenizer = sentencepiece_bpe(tokens, values.get("tokenizer.ggml.scores"), types, space_first)
+        else:
+            tokenizer = byte_level_bpe(tokens, values.get("tokenizer.ggml.merges"), CUTS[cut])
+        definition = _with_special_tokens(tokenizer, tokens, types or [], start if begin else None)
         return HuggingFaceTokenizer(definition, vocab_size, start, ends, template).to_dict()
     except UsageError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {error}: {_HELP}") from error
 
 
-def _build(tokens: list[str], merges: list[str], types: list[int], cut: str | None, begin: int | None) -> dict[str, Any]:
-    """What ``tokenizer.json`` would hold."""
-    try:
-        from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-    except ImportError as error:
-        raise missing_library("tokenizers", "this model's text") from error
-    pairs = [tuple(merge.split(" ")) for merge in merges]
-    if any(len(pair) != 2 for pair in pairs):
-        raise UsageError("a merge of the tokenizer is not of two tokens")
-    try:
-        tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, pairs, ignore_merges=cut is not None))
-    except Exception as error:    # the library raises no narrower class
-        raise UsageError(f"the tokenizer's merges and tokens do not fit together: {error}") from error
-    if cut is None:
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    else:
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(cut), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token, kind in zip(tokens, types, strict=True) if kind == _CONTROL])
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED])
-    if begin is not None:
-        tokenizer.post_processor = processors.TemplateProcessing(single=["BEGIN", "$A"], special_tokens=[{"id": "BEGIN", "ids": [begin], "tokens": [tokens[begin]]}])
+def _ends(values: Mapping[str, Any], default: int | None) -> list[Any]:
+    named = [values.get("tokenizer.ggml.eos_token_id", default), *(values.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom"))]
+    tokens, types = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.token_type")
+    if isinstance(tokens, list) and isinstance(types, list):
+        named += [i for i, (token, kind) in enumerate(zip(tokens, types, strict=False)) if kind == CONTROL and token in _ENDS]
+    return list(dict.fromkeys(value for value in named if value is not None))
+
+
+def _with_special_tokens(tokenizer: Any, tokens: list[str], types: list[int], begin: int | None) -> dict[str, Any]:
+    """What ``tokenizer.json`` would hold, with the tokens that a text is cut at: the first in the text, of those at one place the longest."""
+    from tokenizers import AddedToken, processors
+
+    def of(*kinds: int) -> list[str]:
+        return [token for token, kind in zip(tokens, types, strict=False) if kind in kinds]
+
+    with library_errors("the tokenizer's special tokens do not fit it"):
+        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in of(CONTROL, UNKNOWN)])
+        tokenizer.add_tokens([AddedToken(token, normalized=False) for token in of(USER_DEFINED)])
+        if begin is not None:
+            tokenizer.post_processor = processors.TemplateProcessing(single=["BEGIN", "$A"], special_tokens=[{"id": "BEGIN", "ids": [begin], "tokens": [tokens[begin]]}])
     return json.loads(tokenizer.to_str())
-

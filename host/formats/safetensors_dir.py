@@ -4,6 +4,8 @@ The library checks each file's header; tensors are then mapped one by one, becau
 
 Packed matrices are uint8 ``(ceil(N / 4), K)``: bits ``2 i + 1 .. 2 i`` of row r hold trit + 1 of the matrix's row ``r + i * ceil(N / 4)``, as
 transformers' BitNet integration packs them; a ``weight_scale`` of one value stands beside.
+
+1bitLLM's checkpoints are read under transformers' names, and the RoPE frequencies that old ones hold must be those of their config.
 """
 
 from __future__ import annotations
@@ -20,15 +22,21 @@ from tritloom.host.errors import CheckpointError, UnsupportedCheckpointError
 from tritloom.host.formats.hf_config import read_config, read_json
 from tritloom.host.formats.hf_tokenizer import read_tokenizer
 from tritloom.host.formats.source import Source, check_layers, missing_library
-from tritloom.host.formats.ternarise import NotTernaryError, absmean, exact_trits, widen
+from tritloom.host.formats.ternarise import NotTernaryError, absmean, exact_ternary, widen
+from tritloom.host.model.file_writer import Tensor
+from tritloom.host.model.floats import FloatTensor
+from tritloom.host.model.ops import RopeTable
 from tritloom.host.trits import Ternary, is_scale
 
 __all__ = ["SafetensorsDir"]
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _TYPES = {**_FLOATS, "U8": np.dtype("u1")}
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_OLD_NAMES = {".self_attn.inner_attn_ln.weight": ".self_attn.attn_sub_norm.weight", ".mlp.ffn_layernorm.weight": ".mlp.ffn_sub_norm.weight"}
+_FREQUENCIES = ".self_attn.rotary_emb.inv_freq"
 
 
 class _Stored(NamedTuple):
@@ -67,16 +75,37 @@ class SafetensorsDir(Source):
         self._read: Counter[str] = Counter()
         self._stored = _read_headers(path)
         check_layers(self.config, len(self._stored), path)
+        self._check_frequencies()
         self._check()
         self.tokenizer = read_tokenizer(tokenizer or path / "tokenizer.json", self.config.vocab_size, _token_ids(path))
         self.facts = {"source": path.resolve().name, "format": "safetensors", "matrices": self._read}
 
-    def tensor(self, name: str) -> np.ndarray | Ternary:
+    def tensor(self, name: str) -> Tensor:
         shapes = {matrix: (n, k) for matrix, n, k in self.config.matrices()}
-        return self._ternary(name, shapes[name]) if name in shapes else self._floats(name)
+        if name in shapes:
+            return self._ternary(name, shapes[name])
+        return self._table(name) if len(self._stored[name].shape) == 2 else self._floats(name)
+
+    def _table(self, name: str) -> FloatTensor:
+        """Embedding or head, in the checkpoint's own type."""
+        tensor = FloatTensor(np.asarray(self._map(name)), _NAMES[self._stored[name].dtype])
+        if not tensor.is_finite():
+            raise self._fail(name, "holds infinities or NaN")
+        return tensor
 
     def _fail(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"tensor {name!r} in {self._stored[name].path} {what}")
+
+    def _check_frequencies(self) -> None:
+        """RoPE frequencies say what the config says, and are left out."""
+        names = [name for name in self._stored if name.endswith(_FREQUENCIES)]
+        expected = RopeTable(self.config.head_dim, self.config.rope_theta, self.config.rope_scaling).frequencies if names else np.empty(0)
+        for name in names:
+            stored = self._stored[name]
+            # Rounded to as little as bfloat16, float16's smallest included.
+            if stored.dtype not in _FLOATS or stored.shape != expected.shape or not np.allclose(self._rows(name, 0, len(expected)), expected, 1e-2, 1e-6):
+                raise self._fail(name, "holds other frequencies than config.json's RoPE has")
+            del self._stored[name]
 
     def _check(self) -> None:
         """Names, shapes and types are those of the config, and nothing is left over."""
@@ -90,8 +119,9 @@ class SafetensorsDir(Source):
         scales = {_scale_name(name) for name in matrices}
         surplus = sorted(set(stored) - set(expected) - scales)
         if surplus:
-            kind = "biases are not supported" if surplus[0].endswith(".bias") else "it would be left out of what the model computes"
-            raise UnsupportedCheckpointError(f"the checkpoint {self.path} has the tensor {surplus[0]!r}, which its architecture does not: {kind}")
+            raise UnsupportedCheckpointError(
+                f"the checkpoint {self.path} has the tensor {surplus[0]!r}, which its config does not ask for: it would be left out of what the model computes"
+            )
         for name, shape in expected.items():
             packed = name in matrices and stored[name].dtype == "U8"
             if stored[name].dtype not in (_TYPES if name in matrices else _FLOATS):
@@ -140,6 +170,11 @@ class SafetensorsDir(Source):
             values[at : at + step] = self._rows(name, at, at + step)
             if not np.isfinite(values[at : at + step]).all():
                 raise self._fail(name, "holds infinities or NaN")
+        matrix, quantization = f"{name.removesuffix('.bias')}.weight", self._quantization
+        offline = quantization is not None and not quantization.online and not quantization.reciprocal
+        if offline and name.endswith(".bias") and _scale_name(matrix) in self._stored:
+            # transformers' AutoBitLinear multiplies by the scale after the bias is added, its BitLinear divides before.
+            values *= np.float32(self._scale(matrix))
         return values
 
     def _ternary(self, name: str, shape: tuple[int, int]) -> Ternary:
@@ -158,7 +193,7 @@ class SafetensorsDir(Source):
                 self._read["absmean"] += 1
                 return absmean(shape, rows)
             try:
-                trits, magnitude = exact_trits(shape, rows)
+                found = exact_ternary(shape, rows)
             except NotTernaryError:
                 if has_scale or self._quantize is None:
                     raise
@@ -166,12 +201,13 @@ class SafetensorsDir(Source):
                 return absmean(shape, rows)
         except NotTernaryError as error:
             raise self._not_ternary(name, error, has_scale) from error
-        self._read["ternary floats"] += 1
+        self._read["ternary floats" if found.group is None else f"ternary floats in groups of {found.group}"] += 1
         if not has_scale:
-            return Ternary(trits, magnitude or 1.0)
-        if magnitude not in (0, 1):
-            raise self._fail(name, f"holds {magnitude:g} where, beside a scale, only -1, 0 and 1 may be")
-        return Ternary(trits, self._scale(name))
+            return found
+        others = np.unique(found.scale)
+        if others.tolist() != [1.0]:
+            raise self._fail(name, f"holds {others[others != 1][0]:g} where, beside a scale, only -1, 0 and 1 may be")
+        return Ternary(found.trits, self._scale(name))
 
     def _not_ternary(self, name: str, error: NotTernaryError, has_scale: bool) -> CheckpointError:
         if has_scale or "infinities" in str(error):
@@ -228,7 +264,8 @@ def _read_headers(folder: Path) -> dict[str, _Stored]:
                 raise CheckpointError(f"tensor {name!r} is in two files of the checkpoint {folder}: {stored[name].path.name} and {file}")
             stored[name] = entry
     for name, file in (placed or {}).items():
-        if name not in stored or stored[name].path.name != file:
+        entry = stored.get(_new_name(name))
+        if entry is None or entry.path.name != file:
             raise CheckpointError(f"tensor {name!r} is missing in {folder / file}, where {_INDEX} says it is")
     return stored
 
@@ -249,7 +286,14 @@ def _read_header(path: Path) -> dict[str, _Stored]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is truncated, damaged or no safetensors file ({error}): download it again") from error
     header.pop("__metadata__", None)
-    return {name: _Stored(path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]) for name, entry in header.items()}
+    return {_new_name(name): _Stored(path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]) for name, entry in header.items()}
+
+
+def _new_name(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
 
 
 def _token_ids(folder: Path) -> dict[str, Any]:
@@ -259,5 +303,22 @@ def _token_ids(folder: Path) -> dict[str, Any]:
         values |= read_json(folder / "generation_config.json")
     ids = {"start": values.get("bos_token_id"), "end": values.get("eos_token_id")}
     if (folder / "tokenizer_config.json").exists():
-        ids["chat_template"] = read_json(folder / "tokenizer_config.json").get("chat_template")
+        settings = read_json(folder / "tokenizer_config.json")
+        ids["chat_template"] = _default_template(settings.get("chat_template"))
+        # Older files keep more than its text about a token.
+        named = {name: token.get("content") if isinstance(token, dict) else token for name, token in settings.items() if name.endswith("_token")}
+        ids["special_tokens"] = {name: text for name, text in named.items() if isinstance(text, str)}
+    template = folder / "chat_template.jinja"    # where transformers writes it since 4.53
+    if template.exists():
+        try:
+            ids["chat_template"] = template.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{template} cannot be read: {error}") from error
     return ids
+
+
+def _default_template(templates: Any) -> Any:
+    """Of several templates, each a ``name`` and a ``template``, the one for plain conversations."""
+    if isinstance(templates, list) and all(isinstance(one, dict) for one in templates):
+        return next((one.get("template") for one in templates if one.get("name") == "default"), None)
+    return templates

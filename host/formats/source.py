@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tritloom.host.errors import CheckpointError
 from tritloom.host.model.config import ModelConfig
-from tritloom.host.trits import Ternary
+from tritloom.host.model.file_writer import Tensor
 
 __all__ = ["Source", "check_layers", "missing_library"]
 
@@ -42,8 +40,8 @@ class Source(ABC):
         return [name for name, _ in self.config.float_tensors()] + [name for name, _, _ in self.config.matrices()]
 
     @abstractmethod
-    def tensor(self, name: str) -> np.ndarray | Ternary:
-        """One tensor: `Ternary` for a BitLinear, a float32 array for another.
+    def tensor(self, name: str) -> Tensor:
+        """One tensor: `Ternary` for a BitLinear, a `FloatTensor` of the checkpoint's own type for embedding and head, a float32 array for another.
 
         Raises
         ------
@@ -51,7 +49,7 @@ class Source(ABC):
             When it is missing, misshapen, of a type that is not known, or holds what it must not.
         """
 
-    def tensors(self) -> Iterator[tuple[str, np.ndarray | Ternary]]:
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All of them by name, one at a time. Raises as `tensor`."""
         for name in self.names:
             yield name, self.tensor(name)

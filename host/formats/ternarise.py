@@ -1,4 +1,4 @@
-"""Float matrices to trits and a scale: exactly, where they are ternary already, and by absmean, where that was asked for.
+"""Float matrices to trits and scales: exactly, where they are ternary already, and by absmean, where that was asked for.
 
 A matrix is worked on in blocks of rows, so that besides its trits little memory is needed.
 """
@@ -11,12 +11,15 @@ import numpy as np
 
 from tritloom.host.trits import Ternary
 
-__all__ = ["NotTernaryError", "absmean", "exact_trits", "widen"]
+__all__ = ["NotTernaryError", "absmean", "exact_ternary", "widen"]
 
 #: Values in a block.
 _BLOCK = 1 << 20
 
 _FLOOR = np.float32(1e-5)
+
+#: Columns of a group of its own scale that are looked for besides whole rows: TQ1_0's and TQ2_0's, Q1_0's, Q2_0's.
+_GROUPS = (256, 128, 64)
 
 Rows = Callable[[int, int], np.ndarray]
 """Rows ``[start, stop)`` of a matrix as float32."""
@@ -74,7 +77,7 @@ def absmean(shape: tuple[int, int], rows: Rows) -> Ternary:
     return Ternary(trits, float(np.float32(1) / s))
 
 
-def exact_trits(shape: tuple[int, int], rows: Rows) -> tuple[np.ndarray, float]:
+def _one_magnitude(shape: tuple[int, int], rows: Rows) -> tuple[np.ndarray, float]:
     """A matrix that holds -m, 0 and m and nothing else, for one m.
 
     Returns
@@ -102,6 +105,45 @@ def exact_trits(shape: tuple[int, int], rows: Rows) -> tuple[np.ndarray, float]:
             raise NotTernaryError(f"the magnitudes {magnitude:g} and {other[0]:g}")
         trits[at : at + len(block)] = np.sign(block)
     return trits, float(magnitude)
+
+
+def exact_ternary(shape: tuple[int, int], rows: Rows) -> Ternary:
+    """A matrix that holds -m, 0 and m and nothing else: for one m or, failing that, for one m in each row or in each group of a row.
+
+    Where there is only 0, the scale is 1.
+
+    Raises
+    ------
+    NotTernaryError
+        When it does not, in groups of any known size.
+    """
+    try:
+        trits, magnitude = _one_magnitude(shape, rows)
+        return Ternary(trits, magnitude or 1.0)
+    except NotTernaryError as error:
+        if "infinities" in str(error):
+            raise
+        for group in (shape[1], *(size for size in _GROUPS if size < shape[1] and shape[1] % size == 0)):
+            found = _grouped(shape, rows, group)
+            if found is not None:
+                return found
+        raise
+
+
+def _grouped(shape: tuple[int, int], rows: Rows, group: int) -> Ternary | None:
+    """The matrix with one magnitude in each group of columns, or ``None`` when it holds others."""
+    trits = np.empty(shape, np.int8)
+    scales = np.empty((shape[0], shape[1] // group), np.float32)
+    for at, block in _blocks(shape, rows):
+        here = np.abs(block).reshape(len(block), -1, group)
+        tops = here.max(axis=2)
+        if not np.isfinite(tops).all():
+            raise NotTernaryError("infinities or NaN")
+        if not ((here == 0) | (here == tops[:, :, None])).all():
+            return None
+        trits[at : at + len(block)] = np.sign(block)
+        scales[at : at + len(block)] = np.where(tops == 0, np.float32(1), tops)
+    return Ternary(trits, scales)
 
 
 def _blocks(shape: tuple[int, int], rows: Rows) -> Iterator[tuple[int, np.ndarray]]:

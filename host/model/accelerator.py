@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["Accelerator", "LoadedMatrix"]
+from tritloom.host.words import ArrayMatrix
+from tritloom.rtl.geometry import Geometry
+
+__all__ = ["Accelerator", "LoadedMatrix", "WordAccelerator"]
 
 
 class LoadedMatrix(Protocol):
@@ -39,4 +43,22 @@ class Accelerator(Protocol):
 
     def matmul(self, w: LoadedMatrix, x: np.ndarray, /) -> np.ndarray:
         """``x @ w.T`` for ``x`` ``(M, K)`` int8: ``(M, N)`` int32, exact for every input."""
+        ...
+
+
+@runtime_checkable
+class WordAccelerator(Accelerator, Protocol):
+    """An accelerator that also takes matrices in the words its array reads, and works through several products as one queue."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Which words those are."""
+        ...
+
+    def load_words(self, matrix: ArrayMatrix, /) -> LoadedMatrix:
+        """Put a matrix in words of the accelerator's own order on it."""
+        ...
+
+    def matmuls(self, products: Sequence[tuple[LoadedMatrix, np.ndarray]], /) -> list[np.ndarray]:
+        """What `matmul` gives for each."""
         ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritloom.host.errors import ModelFileError, UnknownNameError
+from tritloom.host.errors import ModelFileError, UnknownNameError, UsageError
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import open_model
 
@@ -87,8 +87,10 @@ def find_model(name_or_path: str | os.PathLike[str], folder: Path = MODELS) -> P
     UnknownNameError
         (a ``ValueError``) when it is neither, with the nearest names and all of them.
     """
-    if not isinstance(name_or_path, str):
+    if isinstance(name_or_path, os.PathLike):
         return Path(name_or_path)
+    if not isinstance(name_or_path, str) or "\0" in name_or_path:
+        raise UsageError(f"a model is named by a text or a path, not {name_or_path!r}")
     path = Path(name_or_path)
     shipped = {file.stem: file for file in folder.glob(f"*{_SUFFIX}")}
     if name_or_path in shipped:

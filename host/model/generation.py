@@ -34,6 +34,8 @@ class Generation(Iterator[str]):
         The text to go on from. An empty one starts from a newline.
     max_tokens
         Tokens to make at most.
+    chat
+        Whether `prompt` is what a user says in a conversation, to be put into the model's chat template, and not a text to go on from.
 
     Attributes
     ----------
@@ -54,17 +56,17 @@ class Generation(Iterator[str]):
     UsageError
         (a ``ValueError``) when `max_tokens` will not do.
     PromptError
-        When nothing of the prompt is in the vocabulary.
+        When nothing of the prompt is in the vocabulary, or there is no chat template for it.
     ContextError
         When the prompt is longer than the context.
     """
 
-    def __init__(self, session: Session, tokenizer: Tokenizer, sampler: Sampler, prompt: str, max_tokens: int) -> None:
+    def __init__(self, session: Session, tokenizer: Tokenizer, sampler: Sampler, prompt: str, max_tokens: int, chat: bool = False) -> None:
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 0:
             raise UsageError(f"`max_tokens` must be an integer from 0 up, not {max_tokens!r}")
         if not isinstance(prompt, str):
             raise UsageError(f"`prompt` must be text, not {type(prompt).__name__}")
-        encoding = tokenizer.encode(prompt)
+        encoding = tokenizer.encode_chat(prompt) if chat else tokenizer.encode(prompt)
         notes = [encoding.note] if encoding.note else []
         ids = encoding.ids.tolist()
         if not ids:
@@ -78,7 +80,7 @@ class Generation(Iterator[str]):
         self.tokens: list[int] = []
         self.stop_reason: StopReason | None = None if max_tokens else "length"
         self._tokenizer = tokenizer
-        self._piece = tokenizer.stream()
+        self._piece = tokenizer.stream(() if chat else ids)    # an answer is a text of its own
         self._sampler = sampler
         self._max_tokens = max_tokens
         self._first_logits: np.ndarray | None = None
@@ -97,13 +99,16 @@ class Generation(Iterator[str]):
         token = self._sampler.pick(logits)
         if token in self._tokenizer.end_ids:
             self.stop_reason = "end"
+            rest = self._piece(None)
+            if rest:
+                return rest
             raise StopIteration
         self.tokens.append(token)
         if len(self.tokens) == self._max_tokens:
             self.stop_reason = "length"
         elif self.session.position == self.session.context:
             self.stop_reason = "context"
-        return self._piece(token)
+        return self._piece(token) + (self._piece(None) if self.stop_reason else "")
 
     def _after_prompt(self) -> np.ndarray:
         """The logits of the first token to make."""

@@ -15,10 +15,14 @@ from tritloom.host.model.bound import BoundModel
 from tritloom.host.model.catalogue import find_model
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import ModelFile, open_model
+from tritloom.host.model.fitting import fitting_geometry
 from tritloom.host.model.generation import Generation
 from tritloom.host.model.runtime import Session, check_ids
 from tritloom.host.model.sampling import Sampler
+from tritloom.host.model.shape import shape_of_file
 from tritloom.host.model.tokenizer import Tokenizer, tokenizer_from_dict
+from tritloom.host.words import ArrayOrder
+from tritloom.rtl.geometry import Geometry
 
 __all__ = ["Model"]
 
@@ -92,6 +96,15 @@ class Model:
         """Size of the file in bytes."""
         return self._file.nbytes
 
+    @property
+    def order(self) -> ArrayOrder | None:
+        """For which arrays its file has the matrices in words; ``None`` when they lie row by row."""
+        return self._file.order
+
+    def fitting_geometry(self) -> Geometry:
+        """A geometry whose weight store holds all of the model, and whose array reads its file's words: the default one if that does."""
+        return fitting_geometry(shape_of_file(self._file).matrices, self.order)
+
     def bind(self, acc: Accelerator) -> BoundModel:
         """The model on an accelerator: loaded there the first time, then the same again."""
         for key, bound in list(self._bound.items()):
@@ -108,9 +121,9 @@ class Model:
         if bound is not None:
             bound.close()
 
-    def session(self, acc: Accelerator, context: int | None = None) -> Session:
+    def session(self, acc: Accelerator, context: int | None = None, *, kv_cache: str = "float32") -> Session:
         """A new sequence: see `Session`."""
-        return Session(self.bind(acc), context)
+        return Session(self.bind(acc), context, kv_cache)
 
     def generate(
         self,
@@ -122,6 +135,8 @@ class Model:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        kv_cache: str = "float32",
+        chat: bool = False,
     ) -> Generation:
         """Go on from a prompt.
 
@@ -135,6 +150,10 @@ class Model:
             Tokens to make at most; the context may end the text earlier, which `Generation.stop_reason` says.
         temperature, top_k, top_p, seed
             See `Sampler`.
+        kv_cache
+            How keys and values are kept: ``"float32"``, ``"float16"`` or ``"int8"`` (see `KeyValueCache`).
+        chat
+            Whether the prompt is a user's message, to be put into the model's chat template.
 
         Returns
         -------
@@ -151,7 +170,7 @@ class Model:
             When the prompt is longer than the context.
         """
         sampler = Sampler(temperature, top_k, top_p, seed)
-        return Generation(self.session(acc), self.tokenizer, sampler, prompt, max_tokens)
+        return Generation(self.session(acc, kv_cache=kv_cache), self.tokenizer, sampler, prompt, max_tokens, chat)
 
     def logits(self, token_ids: Sequence[int] | np.ndarray, acc: Accelerator) -> np.ndarray:
         """The logits after each token of a sequence.

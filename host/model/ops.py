@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["RopeTable", "attend", "quantize_rows", "relu2_gate", "rms_norm"]
+from tritloom.host.model.rope_scaling import RopeScaling
+
+__all__ = ["GATES", "RopeTable", "attend", "quantize_rows", "relu2_gate", "rms_norm", "silu_gate"]
 
 # The least absolute maximum a scale is made from: a clamp, as in Hugging Face's implementation, where papers add an epsilon.
 _FLOOR = np.float32(1e-5)
@@ -20,7 +22,7 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     Parameters
     ----------
     x
-        ``(T, n)`` float32.
+        ``(..., n)`` float32.
     weight
         ``(n,)`` float32.
     eps
@@ -29,7 +31,7 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     Returns
     -------
     np.ndarray
-        ``(T, n)`` float32.
+        ``(..., n)`` float32.
     """
     scale = np.add.reduce(x * x, axis=-1, keepdims=True)
     scale /= x.shape[-1]
@@ -74,6 +76,20 @@ def relu2_gate(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
     return y
 
 
+def silu_gate(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """``gate * sigmoid(gate) * up``, elementwise, in a new array."""
+    with np.errstate(over="ignore"):    # an infinity below the line gives the 0 that is meant
+        y = np.exp(-gate)
+    y += np.float32(1)
+    np.divide(gate, y, out=y)
+    y *= up
+    return y
+
+
+GATES = {"relu2": relu2_gate, "silu": silu_gate}
+"""By the config's ``hidden_act``: functions of ``(T, ffn)`` gate and up."""
+
+
 class RopeTable:
     """Cosines and sines of rotary position embeddings, half-split form: element ``i`` of a head turns with element ``i + head_dim / 2``.
 
@@ -86,14 +102,26 @@ class RopeTable:
         Width of a head, even.
     theta
         Base of the frequencies.
+    scaling
+        How they were stretched, if they were.
     """
 
-    def __init__(self, head_dim: int, theta: float) -> None:
+    def __init__(self, head_dim: int, theta: float, scaling: RopeScaling | None = None) -> None:
         exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
         self._inverse = (1.0 / np.power(np.float32(theta), exponents)).astype(np.float32)
+        self._amplitude = np.float32(1)
+        if scaling is not None:
+            self._inverse = scaling.stretch(self._inverse, theta)
+            self._amplitude = np.float32(scaling.amplitude)
+        self._inverse.setflags(write=False)
         self._half = head_dim // 2
         self._cos = np.empty((0, 1, 2, self._half), np.float32)
         self._sin = self._cos
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """``(head_dim / 2,)`` float32: what each pair turns by a position, in radians."""
+        return self._inverse
 
     def rotate(self, x: np.ndarray, start: int) -> np.ndarray:
         """Turn heads by their position.
@@ -123,8 +151,8 @@ class RopeTable:
         length = max(256, 1 << (positions - 1).bit_length())
         angles = np.arange(length, dtype=np.float32)[:, None, None, None] * self._inverse
         # The sines carry the rotation's signs, so that both halves take one multiplication: (low, high) * cos + (high, low) * (-sin, sin).
-        self._cos = np.repeat(np.cos(angles.astype(np.float64)).astype(np.float32), 2, axis=2)
-        self._sin = np.sin(angles.astype(np.float64)).astype(np.float32) * np.array([-1, 1], np.float32)[:, None]
+        self._cos = np.repeat(np.cos(angles.astype(np.float64)).astype(np.float32), 2, axis=2) * self._amplitude
+        self._sin = np.sin(angles.astype(np.float64)).astype(np.float32) * np.array([-1, 1], np.float32)[:, None] * self._amplitude
 
 
 def attend(q: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:

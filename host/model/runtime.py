@@ -1,8 +1,8 @@
 """The forward pass: token ids in, logits out, with the keys and values of earlier tokens kept.
 
-The layer is BitNet b1.58 2B-4T's (transformers, ``models/bitnet``). Everything but the BitLinears' integer products is done here,
-in float32. What is computed, and in which shapes, depends on the token ids and on how they are split into calls, never on the accelerator:
-that is what makes the text equal from device to device.
+The layer is BitNet b1.58 2B-4T's (transformers, ``models/bitnet``) or, as the config says, a relative's. Everything but the BitLinears' integer
+products is done here, in float32. What is computed, and in which shapes, depends on the token ids and on how they are split into calls, never on
+the accelerator: that is what makes the text equal from device to device.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 
 from tritloom.host.errors import ContextError, NumericError, UsageError
 from tritloom.host.model.bound import BoundModel
+from tritloom.host.model.cache import KeyValueCache
 from tritloom.host.model.config import ModelConfig
-from tritloom.host.model.ops import attend, relu2_gate, rms_norm
+from tritloom.host.model.ops import GATES, attend, rms_norm
 
 __all__ = ["Session", "check_ids"]
 
@@ -31,7 +32,10 @@ def check_ids(ids: Sequence[int] | np.ndarray, config: ModelConfig) -> np.ndarra
     UsageError
         (a ``ValueError``) when they are not a non-empty one-dimensional row of integers, or one is outside the vocabulary.
     """
-    array = np.asarray(ids)
+    try:
+        array = np.asarray(ids)
+    except ValueError as error:    # rows of different lengths
+        raise UsageError(f"`token_ids` must be a non-empty row of integers: {error}") from error
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
         raise UsageError(f"`token_ids` must be a non-empty row of integers, not {array.dtype} of shape {array.shape}")
     low, high = int(array.min()), int(array.max())
@@ -51,16 +55,16 @@ class Session:
         The weights on the accelerator.
     context
         Positions there is room for; the model's own context by default, and at most that.
+    kv_cache
+        How keys and values are kept: one of `CACHE_KINDS`.
 
     Raises
     ------
     UsageError
-        (a ``ValueError``) when `context` is out of range.
-    ContextError
-        When there is not enough memory for that many positions.
+        (a ``ValueError``) when `context` is out of range, or there is no such kind of cache.
     """
 
-    def __init__(self, model: BoundModel, context: int | None = None) -> None:
+    def __init__(self, model: BoundModel, context: int | None = None, kv_cache: str = "float32") -> None:
         config = model.config
         limit = config.max_position_embeddings
         if context is not None and (isinstance(context, bool) or not isinstance(context, int) or not 1 <= context <= limit):
@@ -68,12 +72,7 @@ class Session:
         self._model = model
         self._context = limit if context is None else context
         self._position = 0
-        shape = (config.num_hidden_layers, config.num_key_value_heads, self._context, config.head_dim)
-        try:
-            self._keys, self._values = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        except MemoryError as error:
-            size = 8 * int(np.prod(shape, dtype=object))
-            raise ContextError(f"the cache for {self._context} positions takes {size} bytes, more than there are: give a smaller `context`") from error
+        self._cache = KeyValueCache(config, self._context, kv_cache)
 
     @property
     def position(self) -> int:
@@ -84,6 +83,11 @@ class Session:
     def context(self) -> int:
         """Tokens there is room for."""
         return self._context
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes that keys and values take now: it grows as tokens come."""
+        return self._cache.nbytes
 
     def prefill(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Take in several tokens.
@@ -103,7 +107,7 @@ class Session:
         UsageError
             (a ``ValueError``) when an id is outside the vocabulary.
         ContextError
-            When there is no room for that many.
+            When there is no room for that many, or not enough memory.
         NumericError
             When the model's floats overflow.
         """
@@ -134,10 +138,13 @@ class Session:
                 if last_only and stop < end:
                     continue
                 x = rms_norm(x[-1:] if last_only else x, model.norm, model.config.rms_norm_eps)
-                parts.append(np.matmul(x, model.head.T))
+                parts.append(model.head(x))
         logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if not np.isfinite(logits).all():
-            raise NumericError("the model's float32 arithmetic overflowed, so its logits mean nothing: its scales or norms are not sound")
+            why = "its scales or norms are not sound"
+            if self._cache.kind == "float16":
+                why += ", or its keys and values are above 65,504, which float16 holds: take another kind of cache"
+            raise NumericError(f"the model's float32 arithmetic overflowed, so its logits mean nothing: {why}")
         self._position = end
         return logits
 
@@ -146,15 +153,22 @@ class Session:
         model = self._model
         config = model.config
         heads, kv_heads, eps = config.num_attention_heads, config.num_key_value_heads, config.rms_norm_eps
-        tokens, end, ffn = len(ids), start + len(ids), config.intermediate_size
-        x = model.embedding[ids]
-        for layer, keys, values in zip(model.layers, self._keys, self._values, strict=True):
+        tokens, ffn = len(ids), config.intermediate_size
+        gate = GATES[config.hidden_act]
+
+        def sub_norm(x: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+            return x if weight is None else rms_norm(x, weight, eps)
+
+        x = model.embedding.rows(ids)
+        for index, layer in enumerate(model.layers):
             qkv = layer.qkv(rms_norm(x, layer.input_norm, eps)).reshape(tokens, heads + 2 * kv_heads, config.head_dim)
+            if layer.q_norm is not None and layer.k_norm is not None:
+                qkv[:, :heads] = rms_norm(qkv[:, :heads], layer.q_norm, eps)
+                qkv[:, heads : heads + kv_heads] = rms_norm(qkv[:, heads : heads + kv_heads], layer.k_norm, eps)
             turned = model.rope.rotate(qkv[:, : heads + kv_heads], start)
-            keys[:, start:end] = turned[:, heads:].transpose(1, 0, 2)
-            values[:, start:end] = qkv[:, heads + kv_heads :].transpose(1, 0, 2)
-            mixed = attend(turned[:, :heads], keys[:, :end], values[:, :end])
-            x += layer.o(rms_norm(mixed, layer.attn_sub_norm, eps))
+            keys, values = self._cache.extend(index, start, turned[:, heads:], qkv[:, heads + kv_heads :])
+            mixed = attend(turned[:, :heads], keys, values)
+            x += layer.o(sub_norm(mixed, layer.attn_sub_norm))
             gate_up = layer.gate_up(rms_norm(x, layer.post_norm, eps))
-            x += layer.down(rms_norm(relu2_gate(gate_up[:, :ffn], gate_up[:, ffn:]), layer.ffn_sub_norm, eps))
+            x += layer.down(sub_norm(gate(gate_up[:, :ffn], gate_up[:, ffn:]), layer.ffn_sub_norm))
         return x

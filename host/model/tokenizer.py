@@ -75,12 +75,19 @@ class Tokenizer(Protocol):
         """The ids of a text."""
         ...
 
+    def encode_chat(self, message: str) -> Encoding:
+        """The ids of a conversation that a user's message begins. Raises `PromptError` when the model has no template for one."""
+        ...
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids."""
         ...
 
-    def stream(self) -> Callable[[int], str]:
-        """A function to be called with one id after another, giving the text that each adds."""
+    def stream(self, after: Iterable[int] = ()) -> Callable[[int | None], str]:
+        """A function to be called with one id after another, giving the text that each adds, and with ``None`` at the end, giving what is left.
+
+        `after` are the ids of a text that is gone on from, on which the first piece may depend (a space before its first word).
+        """
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,13 +175,17 @@ class CharTokenizer:
             )
         return Encoding(known, dropped)
 
+    def encode_chat(self, message: str) -> Encoding:
+        """Raises `PromptError`: a model of single characters has no chat template."""
+        raise PromptError("the model goes on from a text one character at a time and was not made for conversations: leave out --chat")
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, each from 0 to ``vocab_size - 1``."""
         return "".join(self.characters[i] for i in ids)
 
-    def stream(self) -> Callable[[int], str]:
-        """A function to be called with one id after another, giving the text that each adds."""
-        return self.characters.__getitem__
+    def stream(self, after: Iterable[int] = ()) -> Callable[[int | None], str]:
+        """A function to be called with one id after another, giving the text that each adds, and with ``None`` at the end. What came before changes nothing."""
+        return lambda token: "" if token is None else self.characters[token]
 
     def to_dict(self) -> dict[str, Any]:
         """The form in which a model file holds it."""
@@ -197,7 +208,7 @@ def tokenizer_from_dict(values: Mapping[str, Any]) -> Tokenizer:
     """
     kind = values.get("kind")
     known: dict[str, tuple[str, ...]] = {CharTokenizer.kind: ("characters",), "huggingface": ("definition", "vocab_size")}
-    optional = {CharTokenizer.kind: ("end",), "huggingface": ("start", "end", "chat_template")}
+    optional = {CharTokenizer.kind: ("end",), "huggingface": ("start", "end", "chat_template", "special_tokens")}
     if not isinstance(kind, str) or kind not in known:
         raise UsageError(f"the tokenizer's kind must be {' or '.join(map(repr, known))}, not {kind!r}")
     unknown = sorted(set(values) - {"kind", *known[kind], *optional[kind]})

@@ -242,7 +242,7 @@ class BitNet(nn.Module):
     Parameters
     ----------
     config : ModelConfig
-        The shape; ``tie_word_embeddings`` must be true.
+        The shape; ``tie_word_embeddings`` must be true, and the layer BitNet b1.58 2B-4T's.
     weight_std, embedding_std : float
         Standard deviations that the matrices and the embedding start from.
     generator : torch.Generator
@@ -251,13 +251,17 @@ class BitNet(nn.Module):
     Raises
     ------
     ValueError
-        The configuration has an untied head.
+        The configuration has an untied head, or asks for another layer.
     """
 
     def __init__(self, config: ModelConfig, *, weight_std: float, embedding_std: float, generator: torch.Generator) -> None:
         super().__init__()
         if not config.tie_word_embeddings:
             raise ValueError("`tie_word_embeddings` must be true for training, not False")
+        for name in ("hidden_act", "sub_norms", "linear_norms", "attention_bias", "mlp_bias", "qk_norm", "rope_scaling"):
+            only = ModelConfig.__dataclass_fields__[name].default
+            if getattr(config, name) != only:
+                raise ValueError(f"`{name}` must be {only!r} for training, not {getattr(config, name)!r}")
         self.config = config
         self.model = _Body(config)
         cos, sin = rope_tables(config.max_position_embeddings, config.head_dim, config.rope_theta)

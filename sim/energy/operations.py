@@ -7,7 +7,7 @@ is padding) is `counts.of_job`, which the device's own counters are held to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,14 +21,6 @@ from tritloom.rtl.geometry import Geometry
 from tritloom.sim.energy.counts import Counts, of_job, total
 
 __all__ = ["MatrixOperations", "Operations", "Phase", "count"]
-
-#: The matrices of a layer as they lie on a device, and the BitLinears side by side in each (see `tritloom.host.model.bound`).
-_FUSED = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "o": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
 
 
 @dataclass(frozen=True)
@@ -48,13 +40,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class MatrixOperations:
-    """One matrix as it lies on the device: one or several BitLinears of the same input side by side.
+    """One matrix as it lies on the device: one or several BitLinears of the same input side by side, or one group of columns of them.
 
     Parameters
     ----------
     layer : int
     name : str
-        "qkv", "o", "gate_up" or "down".
+        Its BitLinears': "qkv", "o", "gate_up" or "down" (one by one where each has a norm of its own).
     shape : (N, K)
     streamed : int
         Weights of it that do not lie in the weight store.
@@ -249,19 +241,36 @@ def count(model: str, *, geometry: Geometry | None = None, prompt: str = "ROMEO:
         for _ in range(tokens):
             logits = session.step(int(np.argmax(logits)))
         decode = [matrix.take() for matrix in watch.matrices]
-        names = [(layer, name) for layer in range(loaded.config.num_hidden_layers) for name in _FUSED]
-        sizes = {name.split(".", 3)[3].removesuffix(".weight"): n for name, n, _ in loaded.config.matrices()}
+        done = zip(watch.matrices, prefill, decode, strict=True)
         matrices = tuple(
-            MatrixOperations(layer, name, matrix.shape, matrix.streamed, _linears(name, sizes, matrix), before, after)
-            for (layer, name), matrix, before, after in zip(names, watch.matrices, prefill, decode, strict=True)
+            MatrixOperations(int(job[0][0].split(".")[2]), _name(job), matrix.shape, matrix.streamed, _linears(job, matrix), before, after)
+            for job in loaded.config.jobs() for matrix, before, after in _of_job(job, done)
         )
         return Operations(loaded.name, acc.geometry, session.context, matrices, len(ids), tokens)
 
 
-def _linears(name: str, sizes: Mapping[str, int], matrix: _Watched) -> tuple[tuple[str, int, int], ...]:
+_Job = list[tuple[str, int, int]]
+
+
+def _of_job(job: _Job, done: Iterator[tuple[_Watched, Counts, Counts]]) -> Iterator[tuple[_Watched, Counts, Counts]]:
+    """The matrices that a job is on the device, which together have its columns: several where it has scales by groups of them."""
+    columns = 0
+    while columns < job[0][2]:
+        found = next(done)
+        columns += found[0].shape[1]
+        yield found
+
+
+def _name(job: _Job) -> str:
+    """What a job's BitLinears are called together."""
+    parts = [name.split(".")[-2].removesuffix("_proj") for name, _, _ in job]
+    return "".join(parts) if ".self_attn." in job[0][0] else "_".join(parts)
+
+
+def _linears(job: _Job, matrix: _Watched) -> tuple[tuple[str, int, int], ...]:
     """The BitLinears in a matrix: their rows lie one behind the other."""
     found, at = [], 0
-    for linear in _FUSED[name]:
-        found.append((linear, sizes[linear], int(matrix.zero_rows[at:at + sizes[linear]].sum())))
-        at += sizes[linear]
+    for name, n, _ in job:
+        found.append((name.split(".", 3)[3].removesuffix(".weight"), n, int(matrix.zero_rows[at:at + n].sum())))
+        at += n
     return tuple(found)

@@ -14,7 +14,7 @@ import pytest
 from tritloom.boards import Board, boards, find
 from tritloom.boards.build import build
 from tritloom.boards.candidates import MOST, fits, pitches, shapes, variants
-from tritloom.boards.explore import Candidate, Exploration, Placed, baud_of, explore
+from tritloom.boards.explore import Candidate, Exploration, Placed, explore
 from tritloom.boards.fit import check
 from tritloom.boards.parts import Cost, Parts
 from tritloom.boards.workload import Phase, Speed, Workload
@@ -33,7 +33,7 @@ _FIRST_TOO_SLOW = "(30.0 if pathlib.Path({runs!r}).read_text().split().count('NE
 
 @pytest.fixture(scope="module")
 def nano() -> Workload:
-    return Workload("nano")
+    return Workload.of("nano")
 
 
 def _candidate(board: Board, lut4: int, decode: int, prefill: int, *, placed: bool | None = None, **geometry: int) -> Candidate:
@@ -119,7 +119,7 @@ def test_tokens_a_second() -> None:
 
 def test_models_that_cannot_be_used() -> None:
     with pytest.raises(UnknownNameError, match="there is no model named 'nino'"):
-        Workload("nino")
+        Workload.of("nino")
 
 
 @pytest.mark.parametrize("board", boards(), ids=lambda board: board.name)
@@ -193,7 +193,7 @@ def test_errors_of_estimates(icebreaker: Board) -> None:
 
 @pytest.mark.parametrize("board", boards(), ids=lambda board: board.name)
 def test_the_link_is_as_fast_as_a_host_makes_it(board: Board) -> None:
-    assert board.max_baud * 0.97 < baud_of(board) < board.max_baud * 1.02
+    assert board.max_baud * 0.97 < board.baud < board.max_baud * 1.02
 
 
 @pytest.mark.timeout(600)

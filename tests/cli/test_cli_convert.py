@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tritloom.host.model.file import open_model
+from tritloom.host.model.file import Ternary, open_model, write_model
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,31 @@ def test_packings(record: Callable[..., Any], folder: Path, tmp_path: Path) -> N
     assert sizes["base3"] == sizes["2bit"]
 
 
+@pytest.mark.parametrize("where", [("--for", "icebreaker"), ("--geometry", "1,4,4")])
+def test_a_file_for_one_array_runs_on_any(record: Callable[..., Any], folder: Path, tmp_path: Path, where: tuple[str, str]) -> None:
+    told = record("convert", folder, tmp_path / "m.trit", *where, "--packing", "base3")
+    order = open_model(tmp_path / "m.trit").order
+    assert order is not None
+    assert told["order"] == order.to_dict()
+    if where[0] == "--geometry":
+        assert (order.cols, order.lanes) == (4, 4)
+    record("convert", folder, tmp_path / "rows.trit")
+    texts = {record("run", "--model", tmp_path / name, "--device", "model", "--tokens", "3", "the loom")["text"] for name in ("m.trit", "rows.trit")}
+    assert len(texts) == 1
+
+
+def test_a_file_for_one_array_gets_a_device_of_its_order_and_is_told_so(succeed: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    succeed("convert", folder, tmp_path / "m.trit", "--for", "icebreaker")
+    said = succeed("run", "--model", tmp_path / "m.trit", "--device", "model", "--tokens", "1", "the loom").stderr
+    assert "Note: the file is in the words of arrays of 2 columns and 16 lanes: `model` is built as 2,2,16 with 16,384 words" in " ".join(said.split())
+
+
+def test_an_embedding_of_int8_is_lossy_and_says_so(succeed: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    assert "no longer exactly the checkpoint's" in succeed("convert", folder, tmp_path / "m.trit", "--embedding", "int8").stderr
+    assert open_model(tmp_path / "m.trit").floats("model.embed_tokens.weight").dtype == "int8"
+    assert "exactly" not in succeed("convert", folder, tmp_path / "m.trit").stderr
+
+
 @pytest.mark.parametrize("packing", ["2bit", "base3"])
 def test_figures_are_those_of_the_tensors(record: Callable[..., Any], folder: Path, tmp_path: Path, packing: str) -> None:
     record("convert", folder, tmp_path / "m.trit", "--packing", packing)
@@ -72,7 +97,24 @@ def test_figures_are_those_of_the_tensors(record: Callable[..., Any], folder: Pa
         assert shares["all"] == pytest.approx(sum(zeros[name] for name in own) / sum(matrices[name].trits.size for name in own))
         assert told["layers"][layer]["scales"]["q"] == matrices[f"model.layers.{layer}.self_attn.q_proj.weight"].scale
     assert told["shapes"]["down"] == [8, 6]
-    assert told["sizes"]["float_bytes"] == 4 * file.config.float_weights
+    embedding = file.floats("model.embed_tokens.weight")
+    assert embedding.dtype == "bfloat16"
+    assert told["sizes"]["float_bytes"] == 4 * file.config.float_weights - 2 * embedding.stored.size
+
+
+def test_scales_by_groups_are_shown(record: Callable[..., Any], succeed: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    succeed("convert", folder, tmp_path / "m.trit")
+    file = open_model(tmp_path / "m.trit")
+    tensors = {name: file.tensor(name) for name in file.names}
+    down = "model.layers.1.mlp.down_proj.weight"
+    tensors[down] = Ternary(tensors[down].trits, np.full((8, 2), 0.5, np.float32))
+    write_model(tmp_path / "g.trit", config=file.config, tokenizer=file.tokenizer, tensors=tensors, training={})
+    layers = record("inspect", tmp_path / "g.trit")["layers"]
+    assert [layer["groups"]["down"] for layer in layers] == [None, 3]
+    assert (layers[1]["scales"]["down"], layers[1]["groups"]["up"]) == (None, None)
+    shown = succeed("inspect", tmp_path / "g.trit").stdout
+    assert any(line.split() == "down 8 6 one or one for 3 columns of a row".split() for line in shown.splitlines())
+    assert any(line.split() == "up 6 8 one".split() for line in shown.splitlines())
 
 
 def test_what_the_shipped_model_needs(record: Callable[..., Any]) -> None:
@@ -102,11 +144,27 @@ def test_wrong_input(fail: Callable[..., str], folder: Path, tmp_path: Path) -> 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
     assert "runs only BitNetForCausalLM" in fail(1, "convert", folder, tmp_path / "m.trit")
+    assert fail(2, "convert", folder, tmp_path / "m.trit", "--for", "icebraker").startswith("there is no board named 'icebraker'. Did you mean icebreaker")
+    assert fail(2, "convert", folder, tmp_path / "m.trit", "--for", "icebreaker", "--geometry", "1,4,4").startswith("--for and --geometry both say")
     assert fail(2, "convert", folder, tmp_path / "m.trit", "--packing", "3bit").startswith("Invalid value for '--packing'")
     assert fail(1, "inspect", tmp_path / "none.trit").startswith("there is no model file")
     assert fail(2, "inspect", "mano").startswith("there is no model named 'mano'. Did you mean nano?")
     assert "not a tritloom model file" in fail(1, "inspect", folder / "model.safetensors")
 
 
+def test_only_a_model_file_is_replaced(fail: Callable[..., str], succeed: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    """Most of all not the checkpoint itself."""
+    shard = folder / "model.safetensors"
+    before = shard.read_bytes()
+    assert fail(2, "convert", folder, shard) == f"{shard} is there already and is no model file, so it is not replaced: give another DST."
+    assert shard.read_bytes() == before
+    (tmp_path / "m.trit").touch()
+    for packing in ("2bit", "base3"):
+        succeed("convert", folder, tmp_path / "m.trit", "--packing", packing)
+        assert open_model(tmp_path / "m.trit").packing == packing
+
+
 def test_a_destination_that_cannot_be_written(fail: Callable[..., str], folder: Path, tmp_path: Path) -> None:
     assert "cannot write the model file" in fail(1, "convert", folder, tmp_path / "absent" / "m.trit")
+    (tmp_path / "circle.trit").symlink_to(tmp_path / "circle.trit")
+    assert "Too many levels of symbolic links" in fail(1, "convert", folder, tmp_path / "circle.trit")

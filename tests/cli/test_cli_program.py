@@ -16,7 +16,7 @@ from tritloom.host.cli.program import _explain
 from tritloom.host.cli.progress import progress, waiting
 from tritloom.host.errors import DeviceError, ModelFileError, UnknownNameError, UsageError
 
-COMMANDS = ["run", "eval", "selftest", "devices", "models", "inspect", "convert", "serve-device", "boards", "build", "flash", "explore", "energy", "rtl", "train"]
+COMMANDS = ["run", "eval", "selftest", "devices", "models", "inspect", "convert", "serve-device", "boards", "build", "flash", "plan", "explore", "energy", "rtl", "train"]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from tritloom.rtl.geometry import Geometry
 from tritloom.sim.golden import NumpyAccelerator
 
 KEYS = {"text", "tokens", "tokens_per_s", "cycles_per_token", "array_utilization", "link_bytes_per_token", "prefill", "decode", "device",
-        "model", "geometry", "prompt", "temperature", "top_k", "top_p", "seed", "stop_reason", "notes"}
+        "model", "geometry", "prompt", "temperature", "top_k", "top_p", "seed", "kv_cache", "stop_reason", "notes"}
 PHASE_KEYS = {"tokens", "seconds", "tokens_per_s", "cycles_per_token", "array_utilization", "link_bytes_per_token"}
 
 
@@ -212,3 +212,7 @@ def test_the_compile_is_announced(process, tmp_path: Path, monkeypatch: pytest.M
     first, second = err.splitlines()
     assert first.startswith("Compiling core-1x1x2 (once; about ")
     assert second.startswith("Error: the C++ compiler 'false' failed")
+
+
+def test_a_chat_needs_a_template(fail, tiny) -> None:
+    assert "leave out --chat" in fail(2, "run", "Hello", "--model", tiny, "--device", "model", "--chat")

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tritloom.host.model.config import ModelConfig
+from tritloom.host.model.floats import FloatTensor
 from tritloom.host.trits import Ternary
 
 SIZES = {"hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 300,
@@ -169,16 +170,19 @@ def assert_reads_as(source: Any, golden: Golden, scale_rtol: float = 0.0) -> Non
         if isinstance(expected, Ternary):
             assert isinstance(found, Ternary), name
             np.testing.assert_array_equal(found.trits, expected.trits, err_msg=name)
-            assert abs(found.scale - expected.scale) <= scale_rtol * expected.scale, (name, found.scale, expected.scale)
+            assert found.group == expected.group, name
+            assert (np.abs(found.scale - expected.scale) <= scale_rtol * expected.scale).all(), (name, found.scale, expected.scale)
         else:
-            assert found.dtype == np.float32
-            np.testing.assert_array_equal(found, expected, err_msg=name)
+            wide = found.array() if isinstance(found, FloatTensor) else found
+            assert wide.dtype == np.float32
+            np.testing.assert_array_equal(wide, expected, err_msg=name)
 
 
 GGUF_NAMES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
     "self_attn.attn_sub_norm": "attn_sub_norm", "post_attention_layernorm": "ffn_norm", "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
 }  # fmt: skip
 
 
@@ -188,7 +192,8 @@ def gguf_name(name: str) -> str:
     if name in outer:
         return outer[name]
     _, _, layer, rest = name.split(".", 3)
-    return f"blk.{layer}.{GGUF_NAMES[rest.removesuffix('.weight')]}.weight"
+    part, kind = rest.rsplit(".", 1)
+    return f"blk.{layer}.{GGUF_NAMES[part]}.{kind}"
 
 
 def pack_i2s(trits: np.ndarray, scale: float, block: int) -> bytes:
@@ -199,6 +204,16 @@ def pack_i2s(trits: np.ndarray, scale: float, block: int) -> bytes:
         place = at % block
         packed[at // block * group + place % group] |= trit + 1 << 6 - 2 * (place // group)
     return bytes(packed) + struct.pack("<f", scale) + bytes(28)
+
+
+def pack_q1(trits: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Signs as llama.cpp's ``block_q1_0`` has them: for each 128 a float16 scale, then a bit a weight, the first in the lowest."""
+    packed = np.zeros((len(trits), trits.shape[1] // 128, 18), np.uint8)
+    for row, values in enumerate(trits.tolist()):
+        for column, trit in enumerate(values):
+            packed[row, column // 128, 2 + column % 128 // 8] |= (trit > 0) << column % 8
+        packed[row, :, :2] = np.frombuffer(scales[row].astype("<f2").tobytes(), np.uint8).reshape(-1, 2)
+    return packed.reshape(len(trits), -1)
 
 
 class Gguf:
@@ -249,6 +264,12 @@ class Gguf:
             self.tensors[gguf_name(name)] = (data, 36)
             self.shapes[gguf_name(name)] = matrix.trits.shape
         return self
+
+    def put_q1(self, name: str, trits: np.ndarray, scales: np.ndarray) -> None:
+        import gguf
+
+        self.shapes.pop(name, None)
+        self.tensors[name] = (pack_q1(trits, scales), gguf.GGMLQuantizationType.Q1_0)
 
     def write(self) -> Path:
         import gguf

@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-CONFIG = {
-    "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "hidden_size": 2560, "intermediate_size": 6912, "num_hidden_layers": 30,
-    "num_attention_heads": 20, "num_key_value_heads": 5, "vocab_size": 128256, "max_position_embeddings": 4096, "hidden_act": "relu2",
-    "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 1, "torch_dtype": "bfloat16",
-    "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline"},
-}  # fmt: skip
+from tritloom.host.model.published import PUBLISHED
 
+MODEL = PUBLISHED["2b-4t"].config
+KEYS = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size", "max_position_embeddings", "hidden_act",
+        "rms_norm_eps", "rope_theta", "tie_word_embeddings")
+CONFIG = {
+    "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", **{key: getattr(MODEL, key) for key in KEYS}, "bos_token_id": 0, "eos_token_id": 1,
+    "torch_dtype": "bfloat16", "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline"},
+}  # fmt: skip
 
 #: Rows made at a time.
 _ROWS = 8192
@@ -28,16 +31,10 @@ _ROWS = 8192
 
 def shapes(layers: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type and shape of every tensor."""
-    hidden, ffn, kv = 2560, 6912, 640
-    found: dict[str, tuple[str, tuple[int, ...]]] = {"model.embed_tokens.weight": ("BF16", (128256, hidden)), "model.norm.weight": ("BF16", (hidden,))}
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}."
-        norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden, "self_attn.attn_sub_norm": hidden, "mlp.ffn_sub_norm": ffn}
-        found |= {f"{prefix}{name}.weight": ("BF16", (size,)) for name, size in norms.items()}
-        matrices = {"self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden),
-                    "self_attn.o_proj": (hidden, hidden), "mlp.gate_proj": (ffn, hidden), "mlp.up_proj": (ffn, hidden), "mlp.down_proj": (hidden, ffn)}
-        for name, (n, k) in matrices.items():
-            found |= {f"{prefix}{name}.weight": ("U8", (n // 4, k)), f"{prefix}{name}.weight_scale": ("BF16", (1,))}
+    config = replace(MODEL, num_hidden_layers=layers)
+    found: dict[str, tuple[str, tuple[int, ...]]] = {name: ("BF16", shape) for name, shape in config.float_tensors()}
+    for name, n, k in config.matrices():
+        found |= {name: ("U8", (n // 4, k)), f"{name}_scale": ("BF16", (1,))}
     return found
 
 

@@ -14,7 +14,8 @@ from tritloom.host.errors import CheckpointError, UnsupportedCheckpointError
 from tritloom.host.formats.convert import convert, open_source
 from tritloom.host.formats.gguf_file import GgufFile
 from tritloom.host.formats.i2s import unpack_i2s
-from tritloom.host.model.file import open_model
+from tritloom.host.formats.q1 import dequantize_q1
+from tritloom.host.model.file import FloatTensor, open_model
 from tritloom.host.model.tokenizer import tokenizer_from_dict
 from tritloom.host.trits import Ternary
 
@@ -55,9 +56,23 @@ def test_names_of_the_architecture(gguf: Make, wide: Golden, arch: str) -> None:
     assert_reads_as(GgufFile(gguf(arch=arch).add_floats().add_matrices("TQ2_0").write()), wide)
 
 
-@pytest.mark.parametrize("kind", ["F16", "BF16"])
-def test_the_embeddings_type(gguf: Make, wide: Golden, kind: str) -> None:
-    assert_reads_as(GgufFile(gguf().add_floats(kind).add_matrices("TQ2_0").write()), wide)
+@pytest.mark.parametrize(("kind", "dtype"), [("F32", "float32"), ("F16", "float16"), ("BF16", "bfloat16")])
+def test_the_embeddings_type_is_kept(gguf: Make, wide: Golden, kind: str, dtype: str) -> None:
+    source = GgufFile(gguf().add_floats(kind).add_matrices("TQ2_0").write())
+    assert_reads_as(source, wide)
+    table = source.tensor("model.embed_tokens.weight")
+    assert isinstance(table, FloatTensor)
+    assert table.dtype == dtype
+
+
+def test_an_embedding_that_is_not_finite(gguf: Make, wide: Golden) -> None:
+    embedding = wide.floats["model.embed_tokens.weight"].copy()
+    embedding[299, 255] = np.inf
+    for kind in ("F32", "F16", "BF16"):
+        made = gguf().add_floats().add_matrices("TQ2_0")
+        made.put("token_embd.weight", embedding, kind)
+        with pytest.raises(CheckpointError, match="'token_embd.weight' .* holds infinities or NaN"):
+            GgufFile(made.write()).tensor("model.embed_tokens.weight")
 
 
 def test_an_embedding_of_8_bits_is_what_the_library_makes_of_it(gguf: Make, wide: Golden) -> None:
@@ -78,6 +93,87 @@ def test_rows_of_zeros_have_no_scale_of_their_own(gguf: Make, wide: Golden) -> N
     trits[3:9] = 0
     made = gguf(wide.with_tensors(**{NAMED: Ternary(trits, matrix.scale)})).add_floats().add_matrices("TQ1_0")
     assert_reads_as(GgufFile(made.write()), made.golden)
+
+
+@pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0"])
+def test_blocks_of_different_scales_are_groups(gguf: Make, wide: Golden, kind: str) -> None:
+    """Exactly the trits and scales that the library's quantiser wrote, whatever the weights were."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import dequantize, quantize
+
+    made = gguf().add_floats().add_matrices(kind)
+    w = np.random.default_rng(18).standard_normal(wide.matrices[NAMED].trits.shape).astype(np.float32)
+    w[3, :256] = 0
+    made.put(DOWN, w, kind)
+    number = GGMLQuantizationType[kind]
+    real = dequantize(quantize(w, number), number)
+    source = GgufFile(made.write())
+    found = source.tensor(NAMED)
+    assert isinstance(found, Ternary)
+    assert found.group == 256
+    np.testing.assert_array_equal(found.trits * np.repeat(found.scale, 256, axis=1), real)
+    scales = np.abs(real).reshape(len(w), 2, 256).max(axis=2)
+    np.testing.assert_array_equal(found.scale, np.where(scales == 0, 1, scales))
+    assert source.facts["matrices"] == {f"{kind} in groups of 256": 1}
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["a scale a group", "one scale"])
+def test_q1(gguf: Make, wide: Golden, one: bool) -> None:
+    made, random, expected = gguf().add_floats(), np.random.default_rng(19), {}
+    for name, matrix in wide.matrices.items():
+        trits = random.choice(np.array([-1, 1], np.int8), matrix.trits.shape)
+        scales = random.uniform(0.01, 1, (len(trits), trits.shape[1] // 128)).astype(np.float16)
+        scales[:] = scales[0, 0] if one else scales
+        made.put_q1(gguf_name(name), trits, scales)
+        expected[name] = Ternary(trits, float(scales[0, 0]) if one else scales.astype(np.float32))
+    source = GgufFile(made.write())
+    assert_reads_as(source, wide.with_tensors(**expected))
+    assert source.facts["matrices"] == {"Q1_0" if one else "Q1_0 in groups of 128": 7}
+
+
+def test_q1_by_hand() -> None:
+    """Weight 0 in the lowest bit of the first byte behind the scale; 1 is plus."""
+    raw = np.zeros((1, 36), np.uint8)
+    raw[0, :2] = np.frombuffer(np.float16(0.5).tobytes(), np.uint8)
+    raw[0, 2], raw[0, 17] = 0b00000101, 0b10000000
+    raw[0, 18:20] = np.frombuffer(np.float16(2).tobytes(), np.uint8)
+    expected = np.concatenate([np.full(128, -0.5), np.full(128, -2.0)])
+    expected[[0, 2, 127]] = 0.5
+    np.testing.assert_array_equal(dequantize_q1(raw), expected[None])
+
+
+def test_an_embedding_of_q1_is_kept_in_16_bits(gguf: Make, wide: Golden) -> None:
+    random = np.random.default_rng(20)
+    signs, scales = random.choice(np.array([-1, 1], np.int8), (300, 256)), random.uniform(0.01, 1, (300, 2)).astype(np.float16)
+    made = gguf().add_floats().add_matrices("TQ2_0")
+    made.put_q1("token_embd.weight", signs, scales)
+    table = GgufFile(made.write()).tensor("model.embed_tokens.weight")
+    assert isinstance(table, FloatTensor)
+    assert table.dtype == "float16"
+    np.testing.assert_array_equal(table.array(), signs * np.repeat(scales.astype(np.float32), 128, axis=1))
+
+
+@pytest.mark.parametrize(("half", "message"), [(b"\x00\x7e", "holds infinities or NaN"), (b"\x00\x7c", "holds infinities or NaN")])
+def test_scales_of_q1_that_are_none(gguf: Make, wide: Golden, half: bytes, message: str) -> None:
+    made = gguf().add_floats().add_matrices("TQ2_0")
+    made.put_q1(DOWN, np.ones((256, 512), np.int8), np.ones((256, 4)))
+    made.tensors[DOWN][0][7, 18:20] = np.frombuffer(half, np.uint8)
+    with pytest.raises(CheckpointError, match=f"'{DOWN}' .* \\(Q1_0\\) is not ternary: it {message}$"):
+        GgufFile(made.write()).tensor(NAMED)
+
+
+def test_a_scale_beside_a_matrix_multiplies_those_of_its_groups(gguf: Make, wide: Golden) -> None:
+    scales = np.random.default_rng(21).uniform(0.5, 1, (256, 4)).astype(np.float16)
+    made = gguf().add_floats().add_matrices("TQ2_0")
+    made.put_q1(DOWN, np.ones((256, 512), np.int8), scales)
+    made.put("blk.0.ffn_down.scale", np.array([0.25]), "F32")
+    found = GgufFile(made.write()).tensor(NAMED)
+    assert isinstance(found, Ternary)
+    np.testing.assert_array_equal(found.scale, scales.astype(np.float32) / 4)
+    for factor in (np.nan, 0.0, -1.0, 1e-40):
+        made.put("blk.0.ffn_down.scale", np.array([factor]), "F32")
+        with pytest.raises(CheckpointError, match="'blk.0.ffn_down.scale' .* is the scale .* where a positive finite number must be"):
+            GgufFile(made.write()).tensor(NAMED)
 
 
 def test_weights_of_one_bit(gguf: Make, wide: Golden) -> None:
@@ -161,7 +257,7 @@ def test_llama_3s_tokenizer_cuts_otherwise_and_begins_with_its_token(gguf: Make)
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda made: setattr(made, "tokenizer", None), "has no tokenizer: give the model's tokenizer.json with --tokenizer"),
-    (lambda made: setattr(made, "cut", "qwen2"), r"tokenizer of the kind 'gpt2' \('qwen2'\), and tritloom reads"),
+    (lambda made: setattr(made, "cut", "chameleon"), r"tokenizer of the kind 'gpt2' \('chameleon'\), and tritloom reads"),
 ])
 def test_tokenizers_that_cannot_be_had(gguf: Make, tmp_path: Path, change: Callable[[Gguf], None], message: str) -> None:
     made = gguf().add_floats().add_matrices("TQ2_0")
@@ -175,12 +271,10 @@ def test_tokenizers_that_cannot_be_had(gguf: Make, tmp_path: Path, change: Calla
 def test_a_matrix_that_is_not_ternary(gguf: Make, wide: Golden) -> None:
     made = gguf().add_floats().add_matrices("TQ2_0")
     w = np.random.default_rng(15).standard_normal(wide.matrices[NAMED].trits.shape).astype(np.float32)
-    for kind in ("F32", "TQ2_0"):
-        made.put(DOWN, w, kind)
-        path = made.write()
-        with pytest.raises(CheckpointError, match=rf"'{DOWN}' .* \({kind}\) is not ternary: it holds the magnitudes .* one scale a matrix.* --quantize absmean"):
-            GgufFile(path).tensor(NAMED)
     made.put(DOWN, w, "F32")
+    with pytest.raises(CheckpointError, match=rf"'{DOWN}' .* \(F32\) is not ternary: it holds the magnitudes [0-9.]+ and [0-9.]+; --quantize absmean makes it "
+                       "ternary, and if the model was not trained for that it will write nonsense$"):
+        GgufFile(made.write()).tensor(NAMED)
     found = GgufFile(made.write(), quantize="absmean").tensor(NAMED)
     assert isinstance(found, Ternary)
     s = np.float32(1) / np.float32(np.mean(np.abs(w), dtype=np.float64))
@@ -200,8 +294,7 @@ def raw(name: str, data: bytes, shape: tuple[int, ...], number: int) -> Callable
 
 
 @pytest.mark.parametrize(("change", "kind", "message"), [
-    (lambda made: setattr(made, "arch", "llama"), UnsupportedCheckpointError, "of the architecture 'llama', and tritloom runs only 'bitnet-b1.58' and 'bitnet-25'"),
-    (lambda made: setattr(made, "arch", "bitnet"), UnsupportedCheckpointError, "architecture 'bitnet', whose activation is 'silu'"),
+    (lambda made: setattr(made, "arch", "gemma"), UnsupportedCheckpointError, "of the architecture 'gemma', and tritloom runs only 'bitnet-b1.58', 'bitnet-25', 'bitnet', 'llama', 'qwen3'"),
     (lambda made: made.uint32.pop("block_count"), CheckpointError, "lacks the key 'bitnet-b1.58.block_count'"),
     (lambda made: made.uint32.update(expert_count=8), UnsupportedCheckpointError, "asks for bitnet-b1.58.expert_count 8"),
     (lambda made: made.uint32.update(window=8), UnsupportedCheckpointError, r"has the key 'bitnet-b1.58.window' \(8\)"),
@@ -212,12 +305,16 @@ def raw(name: str, data: bytes, shape: tuple[int, ...], number: int) -> Callable
     (lambda made: made.uint32.update(block_count=1 << 24), CheckpointError, "has 13 tensors, too few for the 16777216 layers"),
     (lambda made: made.uint32.update(block_count=0), CheckpointError, "`num_hidden_layers` must be an integer from 1"),
     (lambda made: made.uint32.update({"attention.head_count": 3}), CheckpointError, "embedding_length 256 and the head_count 3"),
-    (lambda made: made.float32.update({"rope.scaling.factor": 2.0}), UnsupportedCheckpointError, "rope.scaling.factor 2.0"),
-    (lambda made: made.strings.update({"rope.scaling.type": "yarn"}), UnsupportedCheckpointError, "rope.scaling.type 'yarn'"),
+    (lambda made: made.float32.update({"rope.scaling.factor": 0.5}), CheckpointError, "`factor` must be at least 1, not 0.5"),
+    (lambda made: made.strings.update({"rope.scaling.type": "longrope"}), UnsupportedCheckpointError, "rope.scaling.type 'longrope'"),
+    (lambda made: made.strings.update({"rope.scaling.type": "yarn"}), CheckpointError, "lacks the key 'bitnet-b1.58.rope.scaling.factor'"),
+    (lambda made: made.uint32.update({"attention.sliding_window": 4096}), UnsupportedCheckpointError, "asks for bitnet-b1.58.attention.sliding_window 4096"),
     (lambda made: made.strings.update({"other.thing": "x"}), UnsupportedCheckpointError, "has the key 'other.thing'"),
     (lambda made: made.tensors.pop(DOWN), CheckpointError, f"lacks the tensor '{DOWN}' \\(1 of"),
     (lambda made: made.tensors.pop("token_embd.weight"), CheckpointError, "must have a matrix 'token_embd.weight', and there is none"),
-    (put("blk.0.attn_q.bias", np.zeros(256)), UnsupportedCheckpointError, "'blk.0.attn_q.bias', which its architecture does not: biases"),
+    (put("blk.0.attn_q.bias", np.zeros(256)), CheckpointError, r"lacks the tensor 'blk.0.attn_k.bias' \(3 of"),
+    (put("blk.0.attn_k.bias", np.zeros(128)), UnsupportedCheckpointError, "'blk.0.attn_k.bias', which tritloom does not know there"),
+    (put("rope_freqs.weight", np.full(32, 2)), UnsupportedCheckpointError, "'rope_freqs.weight', which tritloom follows only for the architecture 'llama'"),
     (put(DOWN, np.ones((256, 256))), CheckpointError, r"has the shape \(256, 256\) where the metadata ask for \(256, 512\)"),
     (put("blk.0.ffn_down.scale", np.ones(3)), UnsupportedCheckpointError, r"is F32 \(3,\), and tritloom runs one float scale"),
     (raw(DOWN, bytes(999), (256, 512), 38), UnsupportedCheckpointError, "is of the type number 38, which tritloom does not know"),

@@ -12,6 +12,7 @@ import pytest
 
 from tritloom.host.errors import CheckpointError, UnsupportedCheckpointError
 from tritloom.host.formats.safetensors_dir import SafetensorsDir
+from tritloom.host.model.floats import FloatTensor
 from tritloom.host.trits import Ternary
 
 from .checkpoints import AUTO, CLASSIC, ONLINE, Golden, HuggingFace, assert_reads_as, make_golden, pack_quarters
@@ -122,6 +123,32 @@ def test_floats_that_are_ternary_already_are_read_exactly(hugging_face: Make, go
     assert_reads_as(SafetensorsDir(hugging_face().add_floats().add_masters(dtype, masters).write()), golden)
 
 
+@pytest.mark.parametrize("group", ["row", 64])
+def test_floats_that_are_ternary_by_groups_are_read_exactly(hugging_face: Make, group: Any) -> None:
+    golden = make_golden(seed=5, hidden_size=128, intermediate_size=192, num_hidden_layers=1)
+    random, masters, expected = np.random.default_rng(6), {}, {}
+    for name, matrix in golden.matrices.items():
+        k = matrix.trits.shape[1]
+        size = k if group == "row" else group
+        scales = random.uniform(0.1, 1, (len(matrix.trits), k // size)).astype(np.float32)
+        expected[name] = Ternary(matrix.trits, scales)
+        masters[name] = matrix.trits * np.repeat(scales, size, axis=1)
+    source = SafetensorsDir(hugging_face(golden).add_floats().add_masters("F32", masters).write())
+    assert_reads_as(source, golden.with_tensors(**expected))
+    assert sum(count for kind, count in source.facts["matrices"].items() if "in groups of" in kind) == 7
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_the_embeddings_type_is_kept(hugging_face: Make, dtype: str) -> None:
+    golden = make_golden(seed=3, tied=False)
+    source = SafetensorsDir(hugging_face(golden).add_floats(dtype).add_packed(AUTO).write())
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        table = source.tensor(name)
+        assert isinstance(table, FloatTensor)
+        assert table.dtype == {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[dtype]
+        assert not table.stored.flags.owndata, "a view of the checkpoint"
+
+
 def test_float_trits_beside_a_scale(hugging_face: Make, golden: Golden) -> None:
     stored = hugging_face().add_floats().add_packed(AUTO)
     stored.add_masters("BF16", {name: matrix.trits.astype(np.float32) for name, matrix in golden.matrices.items()})
@@ -156,13 +183,13 @@ def test_the_new_spelling_of_rope(hugging_face: Make, golden: Golden) -> None:
 @pytest.mark.parametrize(("change", "kind", "message"), [
     ({"model_type": "llama"}, UnsupportedCheckpointError, r"model_type 'llama'.*only BitNetForCausalLM"),
     ({"architectures": ["LlamaForCausalLM"]}, UnsupportedCheckpointError, r"architecture \['LlamaForCausalLM'\]"),
-    ({"hidden_act": "silu"}, UnsupportedCheckpointError, r"activation 'silu', and tritloom runs only 'relu2'"),
-    ({"attention_bias": True}, UnsupportedCheckpointError, r"asks for attention_bias True"),
-    ({"rope_scaling": {"type": "linear", "factor": 2}}, UnsupportedCheckpointError, r"asks for rope_scaling \{"),
+    ({"hidden_act": "gelu"}, UnsupportedCheckpointError, r"activation 'gelu', and tritloom runs only 'relu2' and 'silu'"),
+    ({"attention_bias": True}, CheckpointError, r"lacks the tensor 'model.layers.0.self_attn.q_proj.bias' \(8 of"),
+    ({"rope_scaling": {"type": "dynamic", "factor": 2}}, UnsupportedCheckpointError, r"asks for rope_type 'dynamic'"),
     ({"logit_softcapping": 30.0}, UnsupportedCheckpointError, r"has the key 'logit_softcapping' \(30.0\)"),
     ({"rope_theta": None}, CheckpointError, r"neither rope_theta nor rope_parameters"),
     ({"rope_parameters": {"rope_theta": 1e4}}, CheckpointError, r"rope_theta 5000.0 and, within rope_parameters, 10000.0"),
-    ({"rope_parameters": {"rope_theta": 5e3, "rope_type": "yarn"}}, UnsupportedCheckpointError, r"rope_type 'yarn'"),
+    ({"rope_parameters": {"rope_theta": 5e3, "rope_type": "longrope"}}, UnsupportedCheckpointError, r"rope_type 'longrope'"),
     ({"rope_parameters": {"rope_theta": 5e3, "factor": 8}}, UnsupportedCheckpointError, r"rope_parameters that tritloom does not support"),
     ({"rope_parameters": {"rope_type": "default"}}, CheckpointError, r"rope_parameters without a rope_theta"),
     ({"vocab_size": None}, CheckpointError, r"lacks the key 'vocab_size'"),
@@ -173,8 +200,11 @@ def test_the_new_spelling_of_rope(hugging_face: Make, golden: Golden) -> None:
     ({"rms_norm_eps": -1}, CheckpointError, r"`rms_norm_eps` must be a positive finite number, not -1"),
     ({"quantization_config": {"quant_method": "gptq"}}, UnsupportedCheckpointError, r"quant_method 'gptq'"),
     ({"quantization_config": {**AUTO, "linear_class": "hbitlinear"}}, UnsupportedCheckpointError, r"linear_class 'hbitlinear'"),
-    ({"quantization_config": {**AUTO, "use_rms_norm": True}}, UnsupportedCheckpointError, r"use_rms_norm True"),
+    ({"quantization_config": {**AUTO, "use_rms_norm": True}}, CheckpointError, r"lacks the tensor 'model.layers.0.self_attn.q_proj.rms_norm.weight' \(14 of"),
+    ({"quantization_config": {**AUTO, "use_rms_norm": True, "rms_norm_eps": None}}, CheckpointError, r"use_rms_norm in quantization_config without an rms_norm_eps"),
+    ({"quantization_config": {**AUTO, "use_rms_norm": 1.5}}, UnsupportedCheckpointError, r"use_rms_norm 1.5"),
     ({"quantization_config": {**AUTO, "modules_to_not_convert": ["q_proj"]}}, UnsupportedCheckpointError, r"modules_to_not_convert \['q_proj'\]"),
+    ({"quantization_config": {**AUTO, "modules_to_not_convert": []}}, UnsupportedCheckpointError, r"modules_to_not_convert \[\]"),
     ({"quantization_config": {**AUTO, "activation_bits": 4}}, UnsupportedCheckpointError, r"key 'activation_bits' in quantization_config"),
     ({"quantization_config": {**CLASSIC, "quantization_mode": "online"}}, UnsupportedCheckpointError, r"'bitlinear' with quantization_mode 'online'"),
     ({"quantization_config": None}, CheckpointError, r"is packed, and config.json has no quantization_config"),
@@ -183,7 +213,7 @@ def test_the_new_spelling_of_rope(hugging_face: Make, golden: Golden) -> None:
     ({"intermediate_size": 12}, CheckpointError, r"ffn_sub_norm.weight' in .* has the shape \(6,\) where the config asks for \(12,\)"),
     ({"num_hidden_layers": 3}, CheckpointError, r"lacks the tensor 'model.layers.2.input_layernorm.weight' \(11 of"),
     ({"num_hidden_layers": 1 << 24}, CheckpointError, r"has 38 tensors, too few for the 16777216 layers"),
-    ({"num_hidden_layers": 1}, UnsupportedCheckpointError, r"has the tensor 'model.layers.1.*', which its architecture does not"),
+    ({"num_hidden_layers": 1}, UnsupportedCheckpointError, r"has the tensor 'model.layers.1.*', which its config does not ask for"),
     ({"tie_word_embeddings": False}, CheckpointError, r"lacks the tensor 'lm_head.weight' \(1 of"),
     ({"bos_token_id": 300}, CheckpointError, r"`start` must be from 0 to 299"),
 ])  # fmt: skip
@@ -222,8 +252,8 @@ def drop(name: str) -> Callable[[HuggingFace], None]:
     (keep(Q, np.zeros((3, 8), np.uint8)), r"has the shape \(3, 8\) where the config asks for \(2, 8\)"),
     (keep(Q, np.zeros((8, 8), np.int8)), "is of the type I8, and tritloom reads F32, F16, BF16, U8 there"),
     (keep("model.norm.weight", np.zeros(8, np.float64)), "is of the type F64, and tritloom reads F32, F16, BF16 there"),
-    (keep("model.layers.0.self_attn.q_proj.bias", np.zeros(8, np.float32)), "q_proj.bias', which its architecture does not: biases"),
-    (keep("model.extra.weight", np.zeros(8, np.float32)), "'model.extra.weight', which its architecture does not"),
+    (keep("model.layers.0.self_attn.q_proj.bias", np.zeros(8, np.float32)), "q_proj.bias', which its config does not ask for: it would be left out"),
+    (keep("model.extra.weight", np.zeros(8, np.float32)), "'model.extra.weight', which its config does not ask for"),
     (keep(f"{Q}_scale", np.ones(8, np.float32)), r"is F32 \(8,\), and tritloom runs one float scale a matrix"),
 ])
 def test_wrong_tensors_are_noticed_when_it_is_opened(hugging_face: Make, change: Callable[[HuggingFace], None], message: str) -> None:
@@ -242,6 +272,7 @@ def test_wrong_tensors_are_noticed_when_it_is_opened(hugging_face: Make, change:
     (put(Q, np.full((8, 8), 0.5), "BF16"), "holds 0.5 where, beside a scale, only -1, 0 and 1 may be"),
     (put(Q, [[0, 1, 2, 0, 1, 1, 0, -1]] * 8, "BF16"), "is not ternary: it holds the magnitudes 2 and 1"),
     (put(Q, np.full((8, 8), np.nan), "BF16"), "is not ternary: it holds infinities or NaN"),
+    (put("model.embed_tokens.weight", np.full((300, 8), np.inf), "F16"), "'model.embed_tokens.weight' in .* holds infinities or NaN"),
     (put("model.norm.weight", [np.nan] * 8, "BF16"), "'model.norm.weight' in .* holds infinities or NaN"),
 ])
 def test_wrong_values_are_noticed_when_they_are_read(hugging_face: Make, change: Callable[[HuggingFace], None], message: str) -> None:

@@ -55,16 +55,17 @@ class WatchedAccelerator(NumpyAccelerator):
         return super().matmul(w, x)
 
 
-def random_tensors(config: ModelConfig, seed: int) -> dict[str, np.ndarray | Ternary]:
-    """Every tensor `config` asks for: norms around 1, each matrix with a scale of its own, and embeddings small beside what the layers add,
-    or else a tied head would only ever repeat the last token."""
+def random_tensors(config: ModelConfig, seed: int, group: int | None = None) -> dict[str, np.ndarray | Ternary]:
+    """Every tensor `config` asks for: norms around 1, biases around 0, each matrix with a scale of its own (or one for each `group` columns of a
+    row), and embeddings small beside what the layers add, or else a tied head would only ever repeat the last token."""
     random = np.random.default_rng(seed)
     tensors: dict[str, np.ndarray | Ternary] = {}
     for name, shape in config.float_tensors():
         values = random.standard_normal(shape)
-        tensors[name] = (1 + 0.2 * values if len(shape) == 1 else 0.2 * values).astype(np.float32)
+        tensors[name] = (1 + 0.2 * values if len(shape) == 1 and not name.endswith(".bias") else 0.2 * values).astype(np.float32)
     for name, n, k in config.matrices():
-        tensors[name] = Ternary(random.integers(-1, 2, (n, k)).astype(np.int8), float(random.uniform(0.5, 1.5) / np.sqrt(k)))
+        trits, scale = random.integers(-1, 2, (n, k)).astype(np.int8), float(random.uniform(0.5, 1.5) / np.sqrt(k))
+        tensors[name] = Ternary(trits, scale if group is None else (scale * random.uniform(0.5, 2, (n, k // group))).astype(np.float32))
     return tensors
 
 
@@ -75,13 +76,13 @@ def acc() -> WatchedAccelerator:
 
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., Model]:
-    """A function of config fields that differ from `TINY`, ``seed`` and ``end``, giving a model read back from its file."""
+    """A function of config fields that differ from `TINY`, ``seed``, ``end`` and ``group``, giving a model read back from its file."""
 
-    def make(*, seed: int = 0, end: str | None = None, **changes: Any) -> Model:
+    def make(*, seed: int = 0, end: str | None = None, group: int | None = None, **changes: Any) -> Model:
         config = ModelConfig(**{**TINY, **changes})
         path = tmp_path / f"random{len(list(tmp_path.iterdir()))}.trit"
         tokenizer = CharTokenizer(ALPHABET[: config.vocab_size], end)
-        write_model(path, config=config, tokenizer=tokenizer.to_dict(), tensors=random_tensors(config, seed), training={"seed": seed})
+        write_model(path, config=config, tokenizer=tokenizer.to_dict(), tensors=random_tensors(config, seed, group), training={"seed": seed})
         return Model(open_model(path))
 
     return make

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tritloom.host.model.ops import RopeTable, attend, quantize_rows, relu2_gate, rms_norm
+from tritloom.host.model.ops import RopeTable, attend, quantize_rows, relu2_gate, rms_norm, silu_gate
+from tritloom.host.model.rope_scaling import RopeScaling
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**100), max_value=2.0**100)
 
@@ -55,6 +56,25 @@ def test_relu2_gate() -> None:
     gate, up = np.array([[-2.0, 0.0, 3.0]], np.float32), np.array([[5.0, 5.0, -5.0]], np.float32)
     assert relu2_gate(gate, up).tolist() == [[0.0, 0.0, -45.0]]
     assert gate.tolist() == [[-2.0, 0.0, 3.0]]
+
+
+def test_silu_gate() -> None:
+    values = [-3.4e38, -1e4, -104.0, -88.5, -20.0, -1.0, -1e-30, 0.0, 1e-30, 0.5, 1.0, 20.0, 1e4]
+    gate = np.array([values], np.float32)
+    exact = [value / (1 + math.exp(-value)) if value > -700 else 0.0 for value in values]
+    np.testing.assert_allclose(silu_gate(gate, np.full_like(gate, -2)), [[-2 * value for value in exact]], rtol=4e-7, atol=1e-36)
+    assert gate.tolist() == np.array([values], np.float32).tolist()
+
+
+def test_scaled_frequencies() -> None:
+    plain = RopeTable(8, 10000.0).frequencies
+    np.testing.assert_allclose(plain, [1, 0.1, 0.01, 0.001], rtol=1e-6)
+    np.testing.assert_allclose(RopeTable(8, 10000.0, RopeScaling(rope_type="linear", factor=5)).frequencies, plain / 5, rtol=1e-6)
+    table = RopeTable(8, 10000.0, RopeScaling(rope_type="yarn", factor=4, original_max_position_embeddings=64, attention_factor=3))
+    x = np.ones((1, 1, 8), np.float32)
+    np.testing.assert_allclose(table.rotate(x, 0), 3 * x, rtol=1e-6)
+    with pytest.raises(ValueError, match="read-only"):
+        plain[0] = 2
 
 
 @pytest.mark.parametrize(("start", "tokens"), [(0, 1), (0, 5), (3, 2), (254, 4), (1000, 1)])
