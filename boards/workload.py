@@ -13,14 +13,14 @@ from math import ceil
 
 from tritloom.host.counters import Counters
 from tritloom.host.framing import encoded_bytes
+from tritloom.host.long_batch import long_batch, stream_frames
 from tritloom.host.model.placement import PlacedPart, place, words_of
 from tritloom.host.model.shape import ModelShape, shape_of
 from tritloom.host.packing import result_bytes
 from tritloom.host.schedule import Product, Queue, queues
+from tritloom.host.timing import JobShape
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import JOB, PAYLOAD_BYTES, RESULT, RESULT_BYTES, RX_BYTES, WRITE
-from tritloom.sim.long_batch import long_batch, stream_frames
-from tritloom.sim.timing import JobShape
 
 __all__ = ["UART_BITS", "Phase", "Speed", "Workload"]
 

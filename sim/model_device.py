@@ -18,6 +18,7 @@ import numpy as np
 
 from tritloom.host.errors import DisconnectedError, UsageError
 from tritloom.host.framing import Decoder, Frame, encode
+from tritloom.host.timing import JobShape, batch
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.site import Site
@@ -43,7 +44,6 @@ from tritloom.rtl.wire import (
     Weights,
 )
 from tritloom.sim.packed_product import KNOWN_CODES, multiply, unpack
-from tritloom.sim.timing import JobShape, batch
 
 __all__ = ["ModelDevice", "open_model"]
 

@@ -10,10 +10,10 @@ import zlib
 import pytest
 from cobs import cobs
 
+from tritloom.host.timing import JobShape, batch
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import COUNTERS, JOB, PAYLOAD_BYTES, SYNC, Op
 from tritloom.sim.compiled import CompiledDevice, build
-from tritloom.sim.timing import JobShape, batch
 
 GEOMETRIES = [
     Geometry(),

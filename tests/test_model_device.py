@@ -7,6 +7,7 @@ import pytest
 
 from tritloom.host.framing import Decoder, encode
 from tritloom.host.packing import pack_weights
+from tritloom.host.timing import JobShape, batch
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import (
     COUNTERS,
@@ -28,7 +29,6 @@ from tritloom.rtl.wire import (
     Weights,
 )
 from tritloom.sim.model_device import open_model
-from tritloom.sim.timing import JobShape, batch
 
 SMALL = Geometry(rows=2, cols=4, lanes=3, col_pitch=2, depth=40, weight_words=512, stream_words=32, queue=3)
 

@@ -8,9 +8,9 @@ from agents import Host
 from cobs import cobs
 from cocotb.triggers import RisingEdge
 
+from tritloom.host.timing import JobShape, batch
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import MOST_OUTPUTS, PAYLOAD_BYTES, RATE, RX_BYTES, SYNC, VERSION, WRITE, Error, Memory, Op
-from tritloom.sim.timing import JobShape, batch
 
 #: A core that hangs fails its case, within a simulated millisecond (100,000 cycles).
 case = partial(cocotb.test, timeout_time=1, timeout_unit="ms")

@@ -16,15 +16,15 @@ from tritloom.boards.plan import plan
 from tritloom.boards.workload import Workload
 from tritloom.host.driver import Accelerator, connect
 from tritloom.host.link import Link
+from tritloom.host.long_batch import long_batch, stream_frames
 from tritloom.host.model.config import ModelConfig
 from tritloom.host.model.file import Ternary, open_model, write_model
 from tritloom.host.model.model import Model
 from tritloom.host.model.shape import shape_of
 from tritloom.host.model.tokenizer import CharTokenizer
 from tritloom.host.packing import result_bytes
+from tritloom.host.timing import JobShape, batch
 from tritloom.rtl.geometry import Geometry
-from tritloom.sim.long_batch import long_batch, stream_frames
-from tritloom.sim.timing import JobShape, batch
 from tritloom.sim.virtual_board import open_board
 
 _ICEBREAKER = find("icebreaker").geometry

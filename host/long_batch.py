@@ -11,9 +11,9 @@ from dataclasses import fields, replace
 from math import gcd, lcm
 
 from tritloom.host.counters import Counters
+from tritloom.host.timing import JobShape, batch
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import PAYLOAD_BYTES, RESULT_BYTES
-from tritloom.sim.timing import JobShape, batch
 
 __all__ = ["long_batch", "stream_frames"]
 
