@@ -1,4 +1,4 @@
-"""Writes the tables of protocol.md from the wire definitions, and those of models.md by the planner, between the markers there.
+"""Writes the tables of protocol.md from the wire definitions, those of models.md by the planner, and the proofs of trust.md, between the markers there.
 
 `make docs` runs it; a test notices when it was not.
 """
@@ -16,6 +16,7 @@ from tritloom.host.model.needs import Needs
 from tritloom.host.model.published import PUBLISHED
 from tritloom.host.model.shape import shape_of
 from tritloom.rtl import wire
+from tritloom.sim.formal.table import markdown
 
 
 def protocol() -> dict[str, str]:
@@ -97,9 +98,14 @@ def _speeds(planned: Plan) -> tuple[str, str]:
     return rate(planned.prefill.tokens_per_s), rate(planned.decode.tokens_per_s)
 
 
+def trust() -> dict[str, str]:
+    """The generated part of trust.md by the name of its marker."""
+    return {"proofs": markdown()}
+
+
 #: Each page, and what makes its parts.
 PAGES: dict[Path, Callable[[], dict[str, str]]] = {Path(__file__).with_name(name): make for name, make in
-                                                   (("protocol.md", protocol), ("models.md", models))}
+                                                   (("protocol.md", protocol), ("models.md", models), ("trust.md", trust))}
 
 
 def render(page: str, parts: dict[str, str], name: str) -> str:

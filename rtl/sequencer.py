@@ -144,9 +144,12 @@ class Sequencer(wiring.Component):
 
         # The streaming window is a ring of the words written and not yet read.
         waiting_words = Signal(range(geometry.stream_words + 1))
-        m.d.comb += self.stream_ready.eq(~waiting_words[-1])    # a power of two
         taken = Signal()
         came = Signal()    # a cycle late: no word follows another as fast as that
+        room = ~waiting_words[-1]    # a power of two
+        if geometry.word_bytes == 1:    # such words come two cycles apart: when the next one asks, the last is not counted yet
+            room = room & ~(came & (waiting_words == geometry.stream_words - 1))
+        m.d.comb += self.stream_ready.eq(room)
         m.d.sync += [
             came.eq(self.streamed_words),
             nonempty.eq(came | (waiting_words[1:] != 0) | (waiting_words[0] & ~taken)),

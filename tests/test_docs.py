@@ -14,7 +14,7 @@ def test_generated_tables_are_those_of_the_program():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert {path.name for path in generate.PAGES} == {"protocol.md", "models.md"}
+    assert {path.name for path in generate.PAGES} == {"protocol.md", "models.md", "trust.md"}
     for path, make in generate.PAGES.items():
         page = path.read_text()
         assert generate.render(page, make(), path.name) == page, f"docs/{path.name} is stale: run `make docs`"
