@@ -25,7 +25,7 @@ coverage: $(VENV)/.test icarus
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-# A million hostile bytes into the gateware, ten thousand damaged model files of each format into the loaders; more than an hour on two cores.
+# A million hostile bytes into the gateware, ten thousand damaged model files of each format into the loaders; some twenty minutes of a core.
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tritloom.sim.fuzz
 	$(BIN)/python -m tests.fuzz.model_files

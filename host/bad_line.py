@@ -154,8 +154,10 @@ class BadLine:
         unanswered = sum(len(sent.data) for sent in self._pending)
         while self._upcoming is not None:
             command, op, payload = self._upcoming
-            behind_job = any(sent.op == Op.JOB for sent in self._pending) and op != Op.STREAM
-            if self._pending and (behind_job or unanswered + encoded_bytes(len(payload)) > self._window):
+            if op != Op.STREAM and any(sent.op == Op.JOB for sent in self._pending):
+                break
+            # The words of a JOB do not wait for it, but for each other.
+            if any(sent.op != Op.JOB for sent in self._pending) and unanswered + encoded_bytes(len(payload)) > self._window:
                 break
             seq = self._number()
             frame = _Pending(seq, command, op, encode(op, seq, payload))
@@ -171,7 +173,8 @@ class BadLine:
         if frame is None:
             return True
         op, seq, payload = frame
-        at = next((i for i, sent in enumerate(self._pending) if sent.seq == seq), None)
+        # More words than there are numbers may follow a JOB, so one of them may have the JOB's.
+        at = next((i for i, sent in enumerate(self._pending) if sent.seq == seq and not (sent.executed and op == Op.ACK)), None)
         if op == Op.ERROR and len(payload) == ERROR.size:
             told = ERROR.unpack(payload)
             if told["code"] not in (Error.CRC, Error.SEQUENCE):
@@ -188,7 +191,7 @@ class BadLine:
             return not self._take_results(sent, payload, at)
         if op == Op.ACK and not payload and sent.op != Op.COUNTERS:
             self._executed(at + 1)
-            return sent.op == Op.JOB
+            return sent.op == Op.JOB and not sent.command.stream
         if op == Op.COUNTS and sent.op == Op.COUNTERS and len(payload) == COUNTERS.size:
             self._executed(at)
             self._pending.remove(sent)
@@ -201,6 +204,8 @@ class BadLine:
         size = len(payload) - RESULT.size
         expected = len(self._results) & 0xFFFF
         if not 0 < size <= min(RESULT_BYTES, sent.command.size - self._received) or RESULT.unpack(payload)["index"] != expected:
+            if sent.command.stream:
+                raise Lost(silence=False)    # all its words would have to come again
             return False
         self._executed(at)
         self._results.append(payload[RESULT.size:])
@@ -226,19 +231,23 @@ class BadLine:
         self._pending[:count] = kept
 
     def _repeat(self) -> None:
-        """Send again what is pending; a JOB that was executed and whose results did not come, under a new number."""
+        """Send again what was not executed; or if all was, a JOB whose results did not come, under a new number."""
         self._quality.trouble()
         self._in_vain += 1
-        self._forget_results()
-        if len(self._pending) == 1 and self._pending[0].executed:
+        again = [sent for sent in self._pending if not sent.executed]
+        if not again:
             job = self._pending[0]
             if job.command.stream:
-                raise Lost(silence=False)    # all its words would have to come again
+                if self._upcoming is None:
+                    raise Lost(silence=False)    # all its words would have to come again
+                return    # there are more of them to send
+            self._forget_results()
             job.seq, job.executed = self._number(), False
             job.data = encode(job.op, job.seq, job.command.payload)
             self._told = None
-        self.repeats += len(self._pending)
-        self._write(b"".join(sent.data for sent in self._pending))
+            again = [job]
+        self.repeats += len(again)
+        self._write(b"".join(sent.data for sent in again))
 
     def _forget_results(self) -> None:
         self._results, self._received = [], 0

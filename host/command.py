@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import JOB, PAYLOAD_BYTES, WRITE, Memory, Op, Weights
 
-__all__ = ["Command"]
+__all__ = ["Command", "write_commands"]
 
 
 @dataclass(slots=True, eq=False)
@@ -122,9 +123,34 @@ class Command:
         return pieces
 
 
+def write_commands(memory: int, row: int, at: int, data: bytes, word_bytes: int, per_frame: int, what: str) -> list[Command]:
+    """WRITE commands for whole words.
+
+    Parameters
+    ----------
+    memory, row, at
+        Where the first word goes.
+    data
+        The words, `word_bytes` each.
+    word_bytes
+        Of the memory.
+    per_frame
+        Words that one command carries.
+    what
+        For messages.
+    """
+    step = per_frame * word_bytes
+    return [
+        Command(Op.WRITE, _write_record(memory, row, at + i * per_frame) + data[i * step:(i + 1) * step], what)
+        for i in range(-(-len(data) // step))
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _write_record(memory: int, row: int, at: int) -> bytes:
+    return WRITE.pack(memory=memory, row=row, at=at)
+
+
 def _writes(memory: int, row: int, at: int, data: bytes, word_bytes: int, grain: int, what: str) -> list[Command]:
     """WRITE commands with about `grain` bytes of payload each, at least a word."""
-    words = max(1, min(grain, PAYLOAD_BYTES - WRITE.size) // word_bytes)
-    step = words * word_bytes
-    return [Command(Op.WRITE, WRITE.pack(memory=memory, row=row, at=at + i // word_bytes) + data[i:i + step], what)
-            for i in range(0, len(data), step)]
+    return write_commands(memory, row, at, data, word_bytes, max(1, min(grain, PAYLOAD_BYTES - WRITE.size) // word_bytes), what)

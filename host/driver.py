@@ -12,13 +12,14 @@ from types import TracebackType
 
 import numpy as np
 
+from tritloom.host.command import Command, write_commands
 from tritloom.host.counters import Counters
 from tritloom.host.errors import DisconnectedError, IncompatibleDeviceError, MemoryFaultError, UsageError
 from tritloom.host.faults import Faults, FaultyTransport
-from tritloom.host.link import Command, Link
+from tritloom.host.link import Link
 from tritloom.host.memory import VECTORS, check_sums, check_vectors
 from tritloom.host.packing import pack_acts, pack_weights, result_bytes, unpack_results
-from tritloom.host.records import job_payload, write_commands
+from tritloom.host.records import job_payload
 from tritloom.host.schedule import Product, queues
 from tritloom.host.space import Space
 from tritloom.host.transport import open_transport

@@ -25,7 +25,7 @@ from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.site import START_BAUD
 from tritloom.rtl.wire import COUNTERS, ERROR, JOB, PAYLOAD_BYTES, RATE, RESULT, RESULT_BYTES, SYNC, Error, Op
 
-__all__ = ["Command", "Link"]
+__all__ = ["Link"]
 
 #: Commands under way at once. A device takes up to 128 numbers before the expected one for repeats: with more under way, the ones after
 #: a lost command would pass for repeats of it.
@@ -62,7 +62,6 @@ _Pending = deque[tuple[int, int, Command]]
 
 #: Greetings at a line's rate, while something comes back, before it is taken to be the wrong rate.
 _MOST_GREETINGS = 12
-
 
 #: A time-out of a day is none: what the operating system takes ends somewhere beyond it.
 _LONGEST_S = 86400.0
@@ -361,7 +360,7 @@ class Link:
     def _exchange(self, commands: Sequence[Command]) -> None:
         """Send commands and take their replies, until all have come."""
         window = float("inf") if self._transport.flow_controlled else self.identity.rx_bytes
-        before = self.bytes_sent + self.bytes_received
+        sent, received = self.bytes_sent, self.bytes_received
         acks: _Pending = deque()
         jobs: _Pending = deque()
         try:
@@ -371,9 +370,10 @@ class Link:
                 self._converse(commands, window, acks, jobs)
         except _Trouble:
             self.repeats += len(acks) + len(jobs)
+            sent = self.bytes_sent if acks or jobs else sent    # what is sent far ahead of a trouble says nothing of the line
             raise
         finally:
-            self._quality.passed(self.bytes_sent + self.bytes_received - before)
+            self._quality.passed(self.bytes_sent - sent + self.bytes_received - received)
 
     def _insist(self, commands: Sequence[Command], window: float) -> None:
         """The same on a bad line."""

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tritloom.host.command import Command
+from tritloom.host.command import Command, write_commands
 from tritloom.host.errors import UsageError
 from tritloom.host.packing import pack_acts, pack_weights, result_bytes, unpack_results, unpack_weights
+from tritloom.host.records import job_payload
 from tritloom.rtl.geometry import Geometry
-from tritloom.rtl.wire import JOB, PAYLOAD_BYTES, WRITE, Destination, Engine, Memory, Op, Source, Weights
+from tritloom.rtl.wire import PAYLOAD_BYTES, WRITE, Memory, Op
 
 if TYPE_CHECKING:
     from tritloom.host.driver import Accelerator
@@ -99,7 +100,7 @@ class MemoryTest:
     All words are written with random trits, and then all are multiplied; three times, so that each trit is -1, 0 and +1 once. Any bit
     that is stuck at 0 or 1 then is wrong at least once in a way that changes a weight, and as the patterns are random, so is a word that
     another's address reaches too. What no job can reach is not tested: of the first ``cols - 1`` words column c below word c, and as many at
-    the end.
+    the end; and fewer than that many more, where the depth is less than twice what the columns need.
 
     Parameters
     ----------
@@ -170,11 +171,8 @@ class MemoryTest:
             packed = np.frombuffer(pack_weights(geometry, w), np.uint8).reshape(-1, geometry.word_bytes)
             image[start:start + len(packed)] |= packed    # where pieces meet, they have different columns
             sums.append(_multiply(w, check_vectors(shape[1], self._seed)))
-        data, size = image.tobytes(), geometry.word_bytes
-        words = (PAYLOAD_BYTES - WRITE.size) // size
-        self._link.execute([
-            Command(Op.WRITE, WRITE.pack(memory=Memory.WEIGHTS, row=0, at=at) + data[at * size:(at + words) * size], f"writing word {at:,}")
-            for at in range(0, geometry.weight_words, words)])
+        per_frame = (PAYLOAD_BYTES - WRITE.size) // geometry.word_bytes
+        self._link.execute(write_commands(Memory.WEIGHTS, 0, 0, image.tobytes(), geometry.word_bytes, per_frame, "filling the weight store"))
         return sums
 
     def _sums(self, start: int, beats: int, tiles: int) -> np.ndarray:
@@ -185,17 +183,14 @@ class MemoryTest:
         sums = np.empty((VECTORS, tiles * geometry.cols), np.int32)
         for vector in range(0, VECTORS, geometry.rows):
             x = check_vectors(k, self._seed)[vector:vector + geometry.rows]
-            per_frame = (PAYLOAD_BYTES - WRITE.size) // geometry.lanes * geometry.lanes
-            link.execute([
-                Command(Op.WRITE, WRITE.pack(memory=Memory.ACTS, row=row, at=at // geometry.lanes) + data[at:at + per_frame], "writing vectors")
-                for row, data in enumerate(pack_acts(geometry, x)) for at in range(0, len(data), per_frame)])
+            per_frame = (PAYLOAD_BYTES - WRITE.size) // geometry.lanes
+            for row, data in enumerate(pack_acts(geometry, x)):
+                link.execute(write_commands(Memory.ACTS, row, 0, data, geometry.lanes, per_frame, "writing vectors"))
             for tile in range(0, tiles, step):
                 n = min(step, tiles - tile) * geometry.cols
                 at = start + tile * beats
-                job = Command(Op.JOB, JOB.pack(
-                    engine=Engine.ARRAY, source=Source.ACTS, destination=Destination.LINK, weights=Weights.STORE, hold=0, rows=len(x),
-                    result_bytes=size, acts_at=0, k=k, n=n, weights_at=at), f"multiplying word {at:,}", n * len(x) * size,
-                    cycles=geometry.words(n, k))
+                job = Command(Op.JOB, job_payload(at, k, n, len(x), 0, size, False), f"multiplying word {at:,}", n * len(x) * size,
+                              cycles=geometry.words(n, k))
                 link.execute([job])
                 sums[vector:vector + len(x), tile * geometry.cols:][:, :n] = unpack_results(job.reply, len(x), size)
         return sums
@@ -219,7 +214,9 @@ def _pieces(geometry: Geometry) -> list[tuple[int, int, int]]:
         pieces.append((0, longest, tiles))
     start = tiles * longest
     while rest >= least:
-        beats = rest if rest <= longest else (rest + 1) // 2
+        beats = rest if rest <= longest else max(least, (rest + 1) // 2)
         pieces.append((start, beats, 1))
         start, rest = start + beats, rest - beats
+    if not pieces:
+        raise UsageError(f"the memory test needs {least + geometry.ramp} words or more for {least} columns, not {geometry.weight_words}")
     return pieces

@@ -1,41 +1,12 @@
-"""The records of the driver's commands: words for a memory, and a job for the array."""
+"""The record of a job for the array."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from tritloom.host.link import Command
-from tritloom.rtl.wire import JOB, WRITE, Destination, Engine, Memory, Op, Source, Weights
+from tritloom.rtl.wire import JOB, Destination, Engine, Source, Weights
 
-__all__ = ["job_payload", "write_commands"]
-
-
-def write_commands(memory: Memory, row: int, at: int, data: bytes, word_bytes: int, per_frame: int, what: str) -> list[Command]:
-    """WRITE commands for whole words.
-
-    Parameters
-    ----------
-    memory, row, at
-        Where the first word goes.
-    data
-        The words, `word_bytes` each.
-    word_bytes
-        Of the memory.
-    per_frame
-        Words that one command carries.
-    what
-        For messages.
-    """
-    step = per_frame * word_bytes
-    return [
-        Command(Op.WRITE, _write_record(memory, row, at + i * per_frame) + data[i * step:(i + 1) * step], what)
-        for i in range(-(-len(data) // step))
-    ]
-
-
-@lru_cache(maxsize=1024)
-def _write_record(memory: Memory, row: int, at: int) -> bytes:
-    return WRITE.pack(memory=memory, row=row, at=at)
+__all__ = ["job_payload"]
 
 
 @lru_cache(maxsize=4096)

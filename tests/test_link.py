@@ -6,10 +6,11 @@ import time
 import numpy as np
 import pytest
 
+from tritloom.host.command import Command
 from tritloom.host.driver import Accelerator
 from tritloom.host.errors import DisconnectedError, IncompatibleDeviceError, LinkError, RefusedError, UsageError
 from tritloom.host.framing import Decoder, encode
-from tritloom.host.link import Command, Link
+from tritloom.host.link import Link
 from tritloom.host.transport import Transport
 from tritloom.rtl.geometry import Geometry
 from tritloom.rtl.wire import COUNTERS, IDENTITY, JOB, RX_BYTES, SYNC, VERSION, WRITE, Error, Op

@@ -13,6 +13,7 @@ import numpy as np
 from tritloom.host.cli.options import device_option, faults_option, geometry_option, json_option
 from tritloom.host.cli.output import complain, note, print_json, show_table
 from tritloom.host.cli.progress import progress, waiting
+from tritloom.host.errors import UsageError
 from tritloom.host.faults import Faults
 from tritloom.rtl.geometry import Geometry
 
@@ -50,6 +51,10 @@ class _Case:
         return self.weights(rng, (self.n, self.k)).astype(np.int8), self.acts(rng, (self.m, self.k)).astype(np.int8)
 
 
+#: Multiplications, unless told.
+_CASES = 100
+
+
 @dataclass(frozen=True)
 class _Mismatch:
     """A case whose sums are not all right, and the first of those that are not."""
@@ -72,14 +77,13 @@ class _Mismatch:
 
 @click.command(short_help="Check every sum of a device against numpy.")
 @device_option("sim")
-@click.option("--cases", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
-              help="Multiplications; the extremes come first.")
+@click.option("--cases", type=click.IntRange(min=1), metavar="N", help=f"Multiplications; the extremes come first. {_CASES} if not given.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Repeat a run; a new seed is drawn, and printed, if none is given.")
 @click.option("--memory", is_flag=True, help="Test the weight store instead, all words and every bit of them that is a weight.")
 @faults_option
 @geometry_option
 @json_option
-def selftest(device: str, cases: int, seed: int | None, memory: bool, faults: Faults | None, geometry: Geometry | None, as_json: bool) -> None:
+def selftest(device: str, cases: int | None, seed: int | None, memory: bool, faults: Faults | None, geometry: Geometry | None, as_json: bool) -> None:
     """Multiply random and extreme matrices on a device and compare every sum with numpy's.
 
     K, N and M are drawn from 1 to 300; the extremes are the largest and smallest sums, the smallest shapes, one vector and one output
@@ -90,12 +94,15 @@ def selftest(device: str, cases: int, seed: int | None, memory: bool, faults: Fa
     """
     from tritloom.host.driver import connect
 
+    if memory and cases is not None:
+        raise UsageError("--cases says how many multiplications, and --memory makes its own: leave one of both out")
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     with waiting(f"Opening {device}", quiet=as_json):
         acc = connect(device, geometry=geometry, faults=faults)
     if memory:
         _test_memory(acc, device, seed, as_json)
         return
+    cases = cases or _CASES
     mismatches: list[_Mismatch] = []
     with acc:
         before = acc.counters()

@@ -86,3 +86,5 @@ def test_a_faulty_device_in_json(tritloom, faulty: str) -> None:
 def test_bad_input(fail) -> None:
     assert fail(2, "selftest", "--cases", "0") == "Invalid value for '--cases': 0 is not in the range x>=1."
     assert "Did you mean model?" in fail(2, "selftest", "--device", "modle")
+    assert fail(2, "selftest", "--memory", "--cases", "5") == (
+        "--cases says how many multiplications, and --memory makes its own: leave one of both out.")

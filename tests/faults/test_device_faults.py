@@ -352,6 +352,23 @@ def test_a_good_store_passes(make, name, geometry):
         assert untested == geometry.ramp * geometry.cols * geometry.lanes
 
 
+@pytest.mark.parametrize("words", [16, 24, 28, 36, 44])
+def test_a_store_hardly_larger_than_a_tile(words):
+    """A tile shorter than the array has columns is none: the array takes more words for it."""
+    geometry = Geometry(rows=1, cols=8, lanes=2, depth=16, weight_words=words, stream_words=2)
+    with Accelerator(Link(open_transport("model", geometry=geometry))) as acc:
+        test = MemoryTest(acc, 1)
+        assert test.run() == []
+        assert test.trits == (words - geometry.ramp) // 8 * 8 * geometry.cols * geometry.lanes
+
+
+def test_a_store_too_small_for_a_test():
+    geometry = Geometry(rows=1, cols=8, lanes=2, depth=16, weight_words=14, stream_words=2)
+    with Accelerator(Link(open_transport("model", geometry=geometry))) as acc:
+        with pytest.raises(UsageError, match="the memory test needs 15 words or more for 8 columns, not 14"):
+            MemoryTest(acc, 1)
+
+
 @pytest.mark.parametrize("name, geometry", STORES[:3])
 def test_every_stuck_bit_is_found(make, name, geometry):
     """Each bit of some words, stuck at 0 and at 1; words of the window and where the pieces of the test meet among them."""

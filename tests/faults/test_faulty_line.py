@@ -13,6 +13,7 @@ from tritloom.host.driver import Accelerator
 from tritloom.host.errors import DeviceError, DisconnectedError, LinkError, UsageError
 from tritloom.host.faults import Faults, FaultyTransport
 from tritloom.host.framing import Decoder, encode
+from tritloom.host.line_quality import LineQuality
 from tritloom.host.link import Link
 from tritloom.host.transport import Transport, open_transport
 from tritloom.rtl.geometry import Geometry
@@ -134,6 +135,47 @@ def test_every_kind_of_job_over_a_bad_line(device):
             check(acc, *shape, seed)
         assert acc.link.transport.injected.total() > 50
         assert acc.counters().jobs > 0
+
+
+@pytest.mark.parametrize("rate", [0.0003, 0.001])
+def test_a_large_streamed_matrix_over_a_bad_line(rate):
+    """Its words are sent far ahead of the trouble, and what is sent in vain must not pass for a good line."""
+    with connect("model", geometry=Geometry(weight_words=512), faults=Faults(1, rate)) as acc:
+        check(acc, 1600, 128, 1, 5)
+        assert acc.link.repeats > 10
+
+
+class _Drops(Transport):
+    """A line that loses one frame: the first STREAM that has the number of the JOB before it."""
+
+    def __init__(self, device):
+        self.device, self.name, self.flow_controlled = device, device.name, device.flow_controlled
+        self.decoder, self.job, self.dropped = Decoder(), None, 0
+
+    def write(self, data):
+        for op, seq, payload in self.decoder.feed(data):
+            if op == Op.JOB:
+                self.job = seq
+            if op == Op.STREAM and seq == self.job and not self.dropped:
+                self.dropped += 1
+            else:
+                self.device.write(encode(op, seq, payload))
+
+    def read(self, timeout_s):
+        return self.device.read(timeout_s)
+
+    def close(self):
+        self.device.close()
+
+
+def test_more_words_than_numbers_follow_a_job_on_a_bad_line(monkeypatch):
+    """A JOB that was executed must not be sent again when its number has come round."""
+    geometry = Geometry(rows=1, cols=4, lanes=8, depth=128, weight_words=64, stream_words=2)    # no tile fits the window, so jobs are not cut
+    line = _Drops(Witness(open_transport("model", geometry=geometry)))
+    acc = Accelerator(Link(line))
+    monkeypatch.setattr(LineQuality, "bad", True)
+    check(acc, 2400, 128, 1, 5)
+    assert (line.dropped, line.device.accepted, line.device.twice, acc.link.synchronisations) == (1, 1, 0, 0)
 
 
 def test_a_good_line_is_not_slower_for_it():
