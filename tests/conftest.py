@@ -1,8 +1,9 @@
-"""For the tests of boards and of the commands about them: stand-ins for the FPGA tools, small programs that do what the test is about, where the real ones would take minutes, or would not fail."""
+"""Ctrl-C for all tests; and for the tests of boards and of the commands about them, stand-ins for the FPGA tools, small programs that do what the test is about, where the real ones would take minutes, or would not fail."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 from tritloom.boards import Board, find
 from tritloom.rtl.geometry import Geometry
+
+# Shells start background jobs, and nohup its program, with Ctrl-C ignored, which is inherited; some tests send it to programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _YOSYS = """\
 import json, pathlib, sys
