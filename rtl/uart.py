@@ -158,6 +158,7 @@ class UART(wiring.Component):
         with m.If(self.received.ready):
             m.d.sync += self.received.valid.eq(0)
         with m.If(left == 0):
+            m.d.sync += sample.eq(0)    # a bit that would have ended now, had the byte not been given up
             with m.If(~line):
                 m.d.sync += left.eq(10)
         with m.If(sample):

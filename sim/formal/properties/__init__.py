@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..property import Property
-from . import arithmetic, commands, crc, deframer, framer, jobs, queue, replies, sequencer, writes
+from . import arithmetic, commands, crc, deframer, framer, jobs, packer, queue, replies, sequencer, uart, writes
 
 __all__ = ["ALL"]
 
@@ -18,4 +18,6 @@ ALL: tuple[Property, ...] = (
     *writes.PROPERTIES,
     *jobs.PROPERTIES,
     *sequencer.PROPERTIES,
+    *packer.PROPERTIES,
+    *uart.PROPERTIES,
 )
